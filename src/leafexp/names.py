@@ -1,0 +1,72 @@
+"""Metric, tag and artifact names: the contract between what `tracking` writes and what `report` reads.
+
+Units: seconds, shares in [0, 1], epochs counted from 1. A metric that does not apply is absent, never 0 or -1.
+"""
+
+# One value an epoch; the step is the epoch, counted from 1 over all phases of a run.
+LOSS = "loss"
+ACCURACY = "accuracy"
+VAL_LOSS = "val_loss"
+VAL_ACCURACY = "val_accuracy"
+EPOCH_SECONDS = "epoch_seconds"
+LEARNING_RATE = "learning_rate"
+EPOCH_METRICS = (LOSS, ACCURACY, VAL_LOSS, VAL_ACCURACY, EPOCH_SECONDS, LEARNING_RATE)
+
+# One value a run. Parameter counts are those of the last phase.
+PARAMS_TOTAL = "params_total"
+PARAMS_TRAINABLE = "params_trainable"
+PARAMS_NON_TRAINABLE = "params_non_trainable"
+TOTAL_SECONDS = "total_seconds"
+BEST_EPOCH = "best_epoch"
+BEST_VAL_ACCURACY = "best_val_accuracy"
+TEST_ACCURACY = "test_accuracy"
+TEST_LOSS = "test_loss"
+TEST_MACRO_F1 = "test_macro_f1"
+TRAIN_IMAGES = "train_images"
+VALIDATION_IMAGES = "validation_images"
+TEST_IMAGES = "test_images"
+OPTIMIZER_STEPS = "optimizer_steps"
+
+# Validation accuracy (percent) whose first epoch is recorded; absent where it was not reached.
+MILESTONES = (80, 90, 95)
+
+
+def epochs_to(percent: int) -> str:
+    """The metric that holds the first epoch with at least `percent` % validation accuracy."""
+    return f"epochs_to_{percent}"
+
+
+# Tags.
+ROW = "row"  # the row's name in the comparison, for example MobileNetV2_partial
+MODEL = "model"
+FREEZE = "freeze"
+OPTIMIZER = "optimizer"
+DATA = "data"
+SEED = "seed"
+SWEEP = "sweep"
+GIT_COMMIT = "git_commit"
+DATA_HASH = "data_hash"
+SPLIT_HASH = "split_hash"
+WEIGHTS_SOURCE = "weights_source"  # in words: "none (random)", "ImageNet, Keras host", ...
+WEIGHTS_SHA256 = "weights_sha256"
+PRETRAINED = "pretrained"  # "true" or "false"
+CONTROL = "control"  # "true": layers with random weights stay frozen; prices the pretraining
+COMMAND = "command"  # what to type to make this run again
+ERROR = "error"  # why a run failed
+
+# Artifacts.
+CONFIG_FILE = "config.yaml"
+LAYERS_FILE = "layers.csv"
+PHASES_FILE = "phases.csv"  # phase, epochs, learns, batch_norm, batch_norm_momentum, learning_rate, parameter counts
+HISTORY_FILE = "history.csv"
+SPLIT_FILE = "split.csv"
+SKIPPED_FILE = "skipped_images.csv"
+PREDICTIONS_FILE = "predictions.csv"  # path, label, predicted, then one probability per class
+CONFUSION_FILE = "confusion_matrix.png"
+CURVES_FILE = "curves.png"
+MODEL_NAME = "best_model"
+
+
+def row_name(title: str, freeze: str, pretrained: bool) -> str:
+    """The row's name in the comparison: the title alone for a model trained whole from scratch, else title_freeze."""
+    return title if not pretrained and freeze == "unfrozen" else f"{title}_{freeze}"
