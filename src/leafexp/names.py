@@ -17,6 +17,7 @@ PARAMS_TOTAL = "params_total"
 PARAMS_TRAINABLE = "params_trainable"
 PARAMS_NON_TRAINABLE = "params_non_trainable"
 TOTAL_SECONDS = "total_seconds"
+PREFIX_SECONDS = "prefix_seconds"  # of it, for computing frozen layers once a phase
 BEST_EPOCH = "best_epoch"
 BEST_VAL_ACCURACY = "best_val_accuracy"
 TEST_ACCURACY = "test_accuracy"
@@ -65,6 +66,11 @@ PREDICTIONS_FILE = "predictions.csv"  # path, label, predicted, then one probabi
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "curves.png"
 MODEL_NAME = "best_model"
+
+
+def phase_params(phase: str) -> str:
+    """The metric that holds the number of parameters learning in a phase."""
+    return f"params_trainable_{phase}"
 
 
 def row_name(title: str, freeze: str, pretrained: bool) -> str:

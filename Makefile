@@ -1,0 +1,40 @@
+# make study: from a fresh clone to the comparison. make test: the project's checks. Both can be run again.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: study test test-slow clean
+
+study: $(VENV)/leafexp-installed
+	$(BIN)/python -m leafexp.train -m model=cnn,mnv2 freeze=frozen,unfrozen,partial
+	$(BIN)/python scripts/report.py
+	@echo
+	@echo "The report with figures: reports/leafexp/report.md"
+	@echo "Every run, its curves and its model: $(BIN)/mlflow ui   (then open http://127.0.0.1:5000)"
+
+test: $(VENV)/leafexp-tests-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-slow: $(VENV)/leafexp-tests-installed
+	$(BIN)/pytest -m slow
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leafexp needs Python 3.11 or later; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 study")'
+	@echo "Making the environment $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/leafexp-installed: $(VENV)/bin/python pyproject.toml
+	@echo "Installing leafexp and what it needs (about 2 GB) into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/leafexp-tests-installed: $(VENV)/leafexp-installed
+	@echo "Installing what the tests need into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) outputs reports .mypy_cache .ruff_cache .pytest_cache

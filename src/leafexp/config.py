@@ -1,0 +1,306 @@
+"""The typed configuration: its schema, its checks, and `build`, the only caller of Hydra's instantiate."""
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from leafexp.errors import UserError, did_you_mean
+from leafexp.paths import CONF_DIR, ROOT
+from leafexp.training.phases import BATCH_NORM_POLICIES, Phase
+
+BUILDABLE = ("leafexp.", "keras.")
+BAD_IMAGE_POLICIES = ("error", "skip")
+SCHEDULES = ("constant", "cosine", "step")
+
+
+@dataclass
+class ModelConfig:
+    """A network, its pretrained weights (`imagenet`, a file, or null) and where its partial fine-tuning begins."""
+
+    name: str = MISSING
+    title: str = MISSING
+    weights: str | None = None
+    partial_from: str = MISSING
+    network: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FreezeConfig:
+    """An ordered set of phases; see `leafexp.training.phases.Phase`."""
+
+    name: str = MISSING
+    phases: dict[str, Phase] = field(default_factory=dict)
+
+
+@dataclass
+class OptimizerConfig:
+    """A Keras optimizer and the course of its learning rate within a phase; lengths in epochs."""
+
+    name: str = MISSING
+    learning_rate: float = MISSING
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    step_epochs: float = 3.0
+    step_factor: float = 0.3
+    keras: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig:
+    """Where the photos are, which classes of them, their size in pixels, and how they are split."""
+
+    name: str = MISSING
+    path: str | None = None
+    image_size: int = 128
+    on_bad_image: str = "error"
+    group_pattern: str | None = None
+    classes: list[str] | None = None
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    split_seed: int = 0
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainerConfig:
+    """Images per optimizer step, and whether what is frozen is computed once a phase."""
+
+    batch_size: int = 32
+    cache_prefix: bool = True
+
+
+@dataclass
+class TrackingConfig:
+    """The MLflow store (null: MLFLOW_TRACKING_URI, else mlflow.db in the project) and the experiment's name."""
+
+    uri: str | None = None
+    experiment: str = "leafexp"
+
+
+@dataclass
+class Config:
+    """Everything that decides a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    epochs: int = 10
+    seed: int = 0
+    sweep: str | None = None
+
+
+ConfigStore.instance().store(name="schema", node=Config)
+OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
+
+
+def load(composed: DictConfig) -> Config:
+    """The composed configuration as typed objects, interpolations resolved, every value checked.
+
+    Raises:
+        UserError: a key the schema does not have, a value of the wrong type or out of range, a path that is not there.
+    """
+    plain = {key: value for key, value in composed.items() if key != "hydra"}
+    schema = OmegaConf.structured(Config)
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(schema, resolved))
+    except OmegaConfBaseException as error:
+        raise UserError(_explain_value(error, list(_keys(composed)))) from None
+    assert isinstance(config, Config)
+    _check_values(config)
+    return config
+
+
+def build(node: dict[str, Any], **arguments: Any) -> Any:
+    """What the node's `_target_` returns, called with the node's values and `arguments`.
+
+    Raises:
+        UserError: the target lies outside `leafexp.` and `keras.`, is not there, or does not take one of the values.
+    """
+    # A quarter of a second that --help need not wait for.
+    from hydra.utils import get_method, instantiate
+
+    target = str(node.get("_target_"))
+    if not target.startswith(BUILDABLE):
+        raise UserError(f"_target_ must begin with {' or '.join(BUILDABLE)}; got {target!r}.")
+    try:
+        parameters = inspect.signature(get_method(target)).parameters
+    except ImportError as error:
+        raise UserError(f"_target_ {target!r} can't be imported: {str(error).splitlines()[-1]}") from None
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in {*node, *arguments} - {"_target_"}:
+            if name not in parameters:
+                raise UserError(f"{target} takes no {name!r}. {did_you_mean(name, parameters)}")
+    try:
+        return instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError):
+            raise UserError(f"{target}: {_first_line(cause)}") from cause
+        raise
+
+
+def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
+    """The first configuration that `overrides` lead to, after each value of each of them was checked.
+
+    Checks the values of an axis one after the other, not every combination: Hydra itself composes those before the
+    first job starts.
+
+    Raises:
+        UserError: in one or two lines, what is wrong and the nearest valid name.
+    """
+    searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        axes = [values for override in _parse(overrides) if (values := _values(override))]
+        firsts = [axis[0] for axis in axes]
+        composed = _compose(searched, firsts)
+        config = load(composed)
+        groups = GlobalHydra.instance().config_loader().list_groups("")
+        for position, axis in enumerate(axes):
+            for value in axis[1:]:
+                if _key(value) in groups:
+                    load(_compose(searched, [*firsts[:position], value, *firsts[position + 1 :]]))
+                else:
+                    load(_updated(composed, value))
+    return config
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise UserError(f"Can't read the command line: {_first_line(error)}") from None
+
+
+def _values(override: Override) -> list[str]:
+    """The override once for each value it sweeps over; itself when it does not sweep; nothing for globs."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
+        return []
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _key(override: str) -> str:
+    return re.split(r"[=@]", override.lstrip("+~"))[0]
+
+
+def _updated(composed: DictConfig, override: str) -> DictConfig:
+    """A copy of `composed` with one key set: a twentieth of the time that composing it takes."""
+    copy = composed.copy()
+    try:
+        OmegaConf.update(copy, _key(override), _parse([override])[0].value())
+    except OmegaConfBaseException as error:
+        raise UserError(f"{override}: {_first_line(error)}.") from None
+    return copy
+
+
+def _compose(searched: list[str], overrides: list[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=[*searched, *overrides])
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        raise UserError(f"There is no {group}={name}. {did_you_mean(name, error.options or [])}") from None
+    except ConfigCompositionException as error:
+        merging, _, override = _first_line(error).rpartition("merging override ")
+        if merging and error.__cause__:
+            raise UserError(f"{override}: {_first_line(error.__cause__)}.") from None
+        unknown = _unknown_key(overrides)
+        if unknown is None:
+            raise UserError(" ".join(str(error).split("\n")[:2])) from None
+        raise UserError(f"There is no group or key {unknown!r}. {did_you_mean(unknown, _known_keys())}") from None
+
+
+def _known_keys() -> list[str]:
+    """Every group, and every key of the configuration with all defaults."""
+    return [*GlobalHydra.instance().config_loader().list_groups(""), *_keys(compose("config"))]
+
+
+def _unknown_key(overrides: list[str]) -> str | None:
+    known = set(_known_keys())
+    return next((key for key in map(_key, overrides) if key not in known and not key.startswith("hydra.")), None)
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        yield f"{prefix}{key!s}"
+        if OmegaConf.is_dict(node._get_node(key)):
+            yield from _keys(node[key], f"{prefix}{key!s}.")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def _explain_value(error: OmegaConfBaseException, known: list[str]) -> str:
+    key = str(getattr(error, "full_key", None) or getattr(error, "key", ""))
+    if f"'{key.rpartition('.')[2]}' not in '" in str(error):
+        return f"There is no key {key!r}. {did_you_mean(key, [name for name in known if name != key])}"
+    return f"{key}: {_first_line(error)}"
+
+
+def _check_values(config: Config) -> None:
+    """Raise UserError for the first value that no run could use."""
+
+    def expect(holds: bool, key: str, expected: str, value: Any) -> None:
+        if not holds:
+            raise UserError(f"{key} must be {expected}; got {value!r}.")
+
+    def expect_choice(key: str, value: str, choices: Sequence[str]) -> None:
+        if value not in choices:
+            raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
+
+    data, optimizer = config.data, config.optimizer
+    expect(config.epochs >= 1, "epochs", "at least 1", config.epochs)
+    expect(config.seed >= 0, "seed", "0 or more", config.seed)
+    expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
+    expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
+    expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
+    for key in ("validation_share", "test_share"):
+        share = getattr(data, key)
+        expect(0 < share < 1, f"data.{key}", "between 0 and 1", share)
+    shares = data.validation_share + data.test_share
+    expect(shares < 1, "data.validation_share + data.test_share", "under 1", shares)
+    if data.group_pattern is not None:
+        try:
+            re.compile(data.group_pattern)
+        except re.error as error:
+            raise UserError(f"data.group_pattern is not a regular expression: {error}.") from None
+    if data.name in ("folder", "table"):
+        expect(data.path is not None, "data.path", f"set with data={data.name}", data.path)
+    if data.path is not None and data.name != "leafsim" and not Path(data.path).expanduser().exists():
+        raise UserError(f"data.path={data.path} does not exist (looked from {Path.cwd()}).")
+    expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "over 0", optimizer.learning_rate)
+    expect_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
+    expect(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", "0 or more", optimizer.warmup_epochs)
+    expect(optimizer.step_epochs > 0, "optimizer.step_epochs", "over 0", optimizer.step_epochs)
+    expect(len(config.freeze.phases) > 0, "freeze.phases", "at least one phase", {})
+    for name, phase in config.freeze.phases.items():
+        key = f"freeze.phases.{name}"
+        expect(0 <= phase.epoch_share <= 1, f"{key}.epoch_share", "in [0, 1]", phase.epoch_share)
+        factor = phase.learning_rate_factor
+        expect(factor > 0, f"{key}.learning_rate_factor", "over 0", factor)
+        expect_choice(f"{key}.batch_norm", phase.batch_norm, BATCH_NORM_POLICIES)
+        momentum = phase.batch_norm_momentum
+        number = isinstance(momentum, int | float) and 0 <= momentum < 1
+        expect(number or momentum in (None, "auto"), f"{key}.batch_norm_momentum", "in [0, 1), auto or null", momentum)
+    weights = config.model.weights
+    if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
+        raise UserError(f"model.weights={weights} is not a file (looked from {Path.cwd()}). Or: imagenet, null.")

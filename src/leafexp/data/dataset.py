@@ -1,0 +1,112 @@
+"""Images with labels and splits, ready to train on, and the order in which training sees them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from leafexp.data import pixels as pixels_module
+from leafexp.data import splits
+from leafexp.errors import UserError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run trains and tests on.
+
+    Attributes:
+        pixels: uint8 in [0, 255], shape (images, height, width, 3); or what `training.prefix` made of them, float32.
+        table: one row an image: path, label, group, split, sha256, class_index.
+        classes: class names in the order of the model's outputs.
+        skipped: images left out, with columns path and reason.
+        data_hash: SHA-256 of paths, labels and file contents.
+        split_hash: SHA-256 of paths and splits.
+    """
+
+    pixels: np.ndarray
+    table: pd.DataFrame
+    classes: list[str]
+    skipped: pd.DataFrame
+    data_hash: str
+    split_hash: str
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of the images in `part` (train, validation or test)."""
+        return np.flatnonzero(self.table["split"] == part)
+
+
+def prepare(
+    catalog: pd.DataFrame,
+    image_size: int,
+    on_bad_image: str,
+    validation_share: float,
+    test_share: float,
+    split_seed: int,
+) -> Dataset:
+    """Read, check and split the images of a catalog.
+
+    Raises:
+        UserError: unusable images with on_bad_image=error, all named at once; or a class that can't be split.
+    """
+    pixels, checksums, problems = pixels_module.load(catalog, image_size)
+    skipped = pd.DataFrame(
+        {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
+    )
+    if problems and on_bad_image == "error":
+        named = "\n".join(f"  {path}: {reason}" for path, reason in skipped.itertuples(index=False))
+        raise UserError(
+            f"{len(problems)} of {len(catalog)} images can't be used:\n{named}\n"
+            "Repair or remove them, or leave them out with data.on_bad_image=skip."
+        )
+    table = catalog.assign(sha256=checksums)
+    if problems:
+        usable = np.setdiff1d(np.arange(len(catalog)), list(problems))
+        pixels, table = pixels[usable], table.iloc[usable].reset_index(drop=True)
+    gone = sorted(set(catalog["label"]) - set(table["label"]))
+    if gone:
+        raise UserError(f"Class {gone[0]!r} has no usable image.")
+    table["split"] = splits.split(table, validation_share, test_share, split_seed)
+    classes = sorted(table["label"].unique())
+    table["class_index"] = table["label"].map({label: index for index, label in enumerate(classes)})
+    return Dataset(pixels, table, classes, skipped, splits.data_hash(table), splits.split_hash(table))
+
+
+def training_batches(dataset: Dataset, batch_size: int, seed: int, first_epoch: int, epochs: int) -> tf.data.Dataset:
+    """Batches (pixels, class index) of `epochs` epochs in a row, the last of each epoch shorter where it must be.
+
+    The order of an epoch depends on `seed` and the epoch's number alone, so training can start at any epoch.
+    """
+    rows = tf.constant(dataset.rows("train"))
+
+    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(rows, seed=[seed, epoch])
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+    epochs_range = tf.data.Dataset.range(first_epoch, first_epoch + epochs, output_type=tf.int32)
+    return _with_pixels(epochs_range.flat_map(epoch_order), dataset)
+
+
+def evaluation_batches(dataset: Dataset, part: str, batch_size: int) -> tf.data.Dataset:
+    """Batches (pixels, class index) of `part`, once, in the table's order."""
+    return _with_pixels(tf.data.Dataset.from_tensor_slices(dataset.rows(part)).batch(batch_size), dataset)
+
+
+def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
+    """Optimizer steps an epoch, the shorter last batch included."""
+    return -(-len(dataset.rows("train")) // batch_size)
+
+
+def _with_pixels(batches_of_rows: tf.data.Dataset, dataset: Dataset) -> tf.data.Dataset:
+    class_index = dataset.table["class_index"].to_numpy(np.int64)
+    image_shape = dataset.pixels.shape[1:]
+
+    def look_up(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.numpy_function(lambda at: dataset.pixels[at], [rows], dataset.pixels.dtype, stateful=False)
+        labels = tf.gather(class_index, rows)
+        return tf.ensure_shape(images, (None, *image_shape)), labels
+
+    options = tf.data.Options()
+    # With autotune, dropping an iterator at an epoch's end was seen to block for 1 to 10 s (TensorFlow 2.21).
+    options.autotune.enabled = False
+    return batches_of_rows.map(look_up).prefetch(2).with_options(options)

@@ -1,0 +1,205 @@
+"""Runs as the tracking store holds them, with their curves and predictions."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leafexp import names
+from leafexp.errors import UserError
+from leafexp.report.store import ask, open_client, without_password
+
+# Where a run is kept and how its command was called: no part of what was trained. The data's hash stands for its path.
+NOT_CONFIGURATION = ("sweep", "tracking.", "data.path")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run. `curves` has a row per epoch (index from 1) and a column per epoch metric; `started` is in ms."""
+
+    run_id: str
+    name: str
+    status: str
+    started: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predictions: pd.DataFrame | None = None  # columns path, label, predicted; None where it can't be read
+
+    @property
+    def row(self) -> str:
+        """The row's name in the comparison."""
+        return self.tags.get(names.ROW, self.name)
+
+    @property
+    def sweep(self) -> str:
+        """The command the run belongs to; a run without the tag is a sweep of its own, named by its id."""
+        return self.tags.get(names.SWEEP, self.run_id)
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """The parameters that decide what is trained."""
+        return {key: value for key, value in self.params.items() if not key.startswith(NOT_CONFIGURATION)}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs to report: `finished` with curves and predictions, `unfinished` without, and what was left out."""
+
+    experiment: str
+    sweep: str
+    other_sweeps: int
+    finished: list[Run]
+    unfinished: list[Run]
+    notes: list[str]
+
+
+def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
+    """The finished runs of one sweep (its name, `latest`, or `all`) with their curves and predictions.
+
+    Of several finished runs with the same configuration, seed and data the newest is kept.
+
+    Raises:
+        UserError: no store, no such experiment or sweep, or no finished run in it.
+    """
+    client = open_client(tracking_uri)
+    runs = read_runs(client, experiment, tracking_uri)
+    if not runs:
+        raise UserError(
+            f"Experiment {experiment!r} holds no runs yet.\nMake some: python -m leafexp.train -m model=cnn"
+        )
+    chosen, shown, notes = choose_sweep(runs, experiment, sweep)
+    finished, repeated = newest_of_each(run for run in chosen if run.status == "FINISHED")
+    if not finished:
+        raise UserError(_nothing_finished(f"Sweep {shown!r}", chosen))
+    if repeated:
+        notes.append(f"{repeated} older finished run(s) of the same configuration, seed and data are left out.")
+    done = [run.configuration for run in finished]
+    unfinished = [run for run in chosen if run.status != "FINISHED" and run.configuration not in done]
+    others = len({run.sweep for run in runs} - {run.sweep for run in chosen})
+    with tempfile.TemporaryDirectory() as scratch:
+        finished = [
+            replace(run, curves=read_curves(client, run), predictions=read_predictions(client, run, scratch))
+            for run in finished
+        ]
+    return Selection(experiment, shown, others, finished, unfinished, notes)
+
+
+def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]:
+    """Every run of the experiment that was not deleted, newest first, without curves.
+
+    Raises:
+        UserError: there is no such experiment, or the store can't be read.
+    """
+    known = {item.name: item.experiment_id for item in _pages(client.search_experiments)}
+    if experiment not in known:
+        raise UserError(
+            f"No experiment {experiment!r} in {without_password(tracking_uri)}.{_suggest(experiment, known)}"
+        )
+    found = _pages(client.search_runs, experiment_ids=[known[experiment]], order_by=["attributes.start_time DESC"])
+    return [
+        Run(
+            run_id=run.info.run_id,
+            name=run.info.run_name or run.info.run_id,
+            status=run.info.status,
+            started=run.info.start_time or 0,
+            tags=dict(run.data.tags),
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+        )
+        for run in found
+    ]
+
+
+def choose_sweep(runs: list[Run], experiment: str, sweep: str) -> tuple[list[Run], str, list[str]]:
+    """The runs of the wanted sweep, its name, and notes on newer sweeps that were passed over; `runs` newest first.
+
+    Raises:
+        UserError: no such sweep, or for `latest` and `all` no finished run at all.
+    """
+    by_sweep: dict[str, list[Run]] = {}
+    for run in runs:
+        by_sweep.setdefault(run.sweep, []).append(run)
+    if sweep not in ("latest", "all"):
+        if sweep not in by_sweep:
+            raise UserError(f"No sweep {sweep!r} in experiment {experiment!r}.{_suggest(sweep, by_sweep)}")
+        return by_sweep[sweep], sweep, []
+    if all(run.status != "FINISHED" for run in runs):
+        raise UserError(_nothing_finished(f"Experiment {experiment!r}", runs))
+    if sweep == "all":
+        return runs, "all", []
+    notes: list[str] = []
+    for name, members in by_sweep.items():
+        if any(run.status == "FINISHED" for run in members):
+            return members, name, notes
+        notes.append(f"The newer sweep {name!r} has no finished run: {_statuses(members)}.")
+    raise AssertionError("a finished run belongs to a sweep")
+
+
+def newest_of_each(runs: Iterable[Run]) -> tuple[list[Run], int]:
+    """The newest run per configuration, seed and data, in order of their start, and how many older ones there were."""
+    newest: dict[tuple[Any, ...], Run] = {}
+    count = 0
+    for run in sorted(runs, key=lambda run: run.started):
+        what = tuple(run.tags.get(tag) for tag in (names.SEED, names.DATA_HASH, names.SPLIT_HASH, names.WEIGHTS_SHA256))
+        newest[(run.row, *what, *sorted(run.configuration.items()))] = run
+        count += 1
+    return sorted(newest.values(), key=lambda run: run.started), count - len(newest)
+
+
+def read_curves(client: Any, run: Run) -> pd.DataFrame:
+    """The epoch metrics of one run: index epoch (from 1), a column per metric; of a step logged twice the latest."""
+    columns = {}
+    for metric in names.EPOCH_METRICS:
+        if metric in run.metrics:
+            points = sorted(client.get_metric_history(run.run_id, metric), key=lambda point: point.timestamp)
+            columns[metric] = pd.Series({point.step: point.value for point in points}, dtype=float)
+    return pd.DataFrame(columns).sort_index().rename_axis("epoch")
+
+
+def read_predictions(client: Any, run: Run, scratch: str) -> pd.DataFrame | None:
+    """The run's test predictions (columns path, label, predicted), or None where the artifact can't be read."""
+    from mlflow.exceptions import MlflowException
+
+    folder = Path(scratch) / run.run_id
+    folder.mkdir()
+    try:
+        path = client.download_artifacts(run.run_id, names.PREDICTIONS_FILE, str(folder))
+        return pd.read_csv(path, usecols=["path", "label", "predicted"], dtype=str)
+    except (MlflowException, OSError, ValueError):
+        return None
+
+
+def _pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
+    found: list[Any] = []
+    token = None
+    while True:
+        page = ask("Can't read the tracking store", search, max_results=1000, page_token=token, **arguments)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _suggest(name: str, options: Iterable[str]) -> str:
+    options = list(options)
+    near = get_close_matches(name, options, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    more = f" and {len(options) - 10} more" if len(options) > 10 else ""
+    return f"{hint}\nThere are: {', '.join(options[:10])}{more}."
+
+
+def _statuses(runs: list[Run]) -> str:
+    return ", ".join(f"{count} {status.lower()}" for status, count in Counter(run.status for run in runs).items())
+
+
+def _nothing_finished(where: str, runs: list[Run]) -> str:
+    errors = Counter(run.tags[names.ERROR].splitlines()[0] for run in runs if run.tags.get(names.ERROR, "").strip())
+    reasons = "; ".join(f"{text[:200]} ({count} run(s))" for text, count in errors.most_common(3))
+    return f"{where} has no finished run: {_statuses(runs)}." + (f"\nReason: {reasons}" if reasons else "")

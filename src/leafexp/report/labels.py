@@ -1,0 +1,62 @@
+"""What parts one run from another, in words short enough for a label."""
+
+from collections.abc import Sequence
+
+from leafexp import names
+from leafexp.report.collect import Run
+
+# Tags that part runs whose configuration is the same.
+IDENTITY_TAGS = (names.DATA_HASH, names.WEIGHTS_SHA256)
+
+
+def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """For each run the parameters its label has to add to the row's name, so that unlike runs have unlike labels.
+
+    The seed is left out, and what the row's name or another shown parameter tells: of a group (`model`, `freeze`,
+    `optimizer`, ...) a key is shown only among runs that share the group's name and yet differ in the key, as
+    `model.weights` does among rows of one model (there the rows from random weights carry it).
+    """
+    configurations = [run.configuration for run in runs]
+    keys = sorted({key for configuration in configurations for key in configuration} - {"seed"})
+    settings: list[dict[str, str]] = [{} for _ in runs]
+    told: list[list[str]] = []
+    for key in sorted(keys, key=lambda key: ("." in key and not key.endswith(".name"), key)):
+        values = [configuration.get(key, "") for configuration in configurations]
+        reference = _reference(key, runs)
+        if not any(_repeats(values, other) for other in told):
+            for index, run in enumerate(runs):
+                alike = {values[i] for i in range(len(runs)) if reference[i] == reference[index]}
+                if values[index] and len(alike) > 1 and not (key == "model.weights" and _usual_weights(run, runs)):
+                    settings[index][key] = values[index]
+        told.append(values)
+    for tag in IDENTITY_TAGS:
+        labels = [f"{run.row} {setting}" for run, setting in zip(runs, settings, strict=True)]
+        hashes = [run.tags.get(tag, "")[:8] for run in runs]
+        if not _follows(hashes, labels):
+            settings = [{**setting, tag: value} for setting, value in zip(settings, hashes, strict=True)]
+    return settings
+
+
+def _reference(key: str, runs: Sequence[Run]) -> list[str]:
+    # Runs that share this are expected to share the key's value.
+    group, _, rest = key.partition(".")
+    if group in ("epochs", "freeze") or key == "model.name":
+        return [run.row for run in runs]
+    return [run.params.get(f"{group}.name", "") if rest != "name" else "" for run in runs]
+
+
+def _usual_weights(run: Run, runs: Sequence[Run]) -> bool:
+    # Where a model has one set of pretrained weights, it is the rows without it that need the remark.
+    model = run.params.get("model.name")
+    pretrained = [other for other in runs if other.tags.get(names.PRETRAINED) == "true"]
+    weights = {other.params.get("model.weights") for other in pretrained if other.params.get("model.name") == model}
+    return run in pretrained and len(weights) == 1
+
+
+def _follows(values: Sequence[str], reference: Sequence[str]) -> bool:
+    return len(set(zip(reference, values, strict=True))) == len(set(reference))
+
+
+def _repeats(values: Sequence[str], other: Sequence[str]) -> bool:
+    same = all(value in ("", before) for value, before in zip(values, other, strict=True))
+    return same and _follows(values, other)

@@ -1,0 +1,72 @@
+"""Parts of the answers' sentences: what is said of a row, or of one row beside another."""
+
+import shlex
+from collections.abc import Sequence
+
+from leafexp import names
+from leafexp.report.comparisons import transfer
+from leafexp.report.rows import EPOCHS_TO_80, Row
+from leafexp.report.wording import count, four_digits, percent, rate, share
+
+
+def pace(row: Row, other: Row) -> str:
+    """How fast an epoch of `row` is beside one of `other`, with both times."""
+    mine, its = row.epoch_seconds, other.epoch_seconds
+    said = f"{row.name} takes {four_digits(mine)} s per epoch, {other.name} {four_digits(its)} s"
+    if not (mine > 0 and its > 0):
+        return said
+    factor = f"{max(its / mine, mine / its):.2f}"
+    if factor == "1.00":
+        return f"{said}: neither is faster"
+    return f"{said}: {'faster' if mine < its else 'slower'} by a factor of {factor}"
+
+
+def learning_parameters(row: Row, other: Row) -> str:
+    """The trainable parameters of `row` beside those of `other`, with their ratio."""
+    said = f"it trains {count(row.trainable)} parameters against {count(other.trainable)}"
+    return f"{said} ({percent(row.trainable / other.trainable)})" if other.trainable > 0 else said
+
+
+def ranks(order: Sequence[Row]) -> str:
+    """The rows with their place and test accuracy."""
+    return ", ".join(f"{place}. {row.name} {share(row.accuracy)}" for place, row in enumerate(order, 1))
+
+
+def milestone(row: Row) -> str:
+    """When the row reached 80 % validation accuracy, or that it did not."""
+    if not row.reached_80:
+        return f"did not reach 80 % validation accuracy in {count(row.epochs)} epochs"
+    some = "" if row.reached_80 == len(row.runs) else f" in {row.reached_80} of {len(row.runs)} runs"
+    return f"reached 80 % validation accuracy in epoch {count(row.mean(EPOCHS_TO_80))}{some}"
+
+
+def spread(row: Row) -> str:
+    """The standard deviation over seeds, where there are several."""
+    return f"; standard deviation {share(row.accuracy_std)} over {len(row.runs)} seeds" if len(row.runs) > 1 else ""
+
+
+def rates(row: Row) -> str:
+    """The learning rates of the row's first and last epoch."""
+    rates = row.curve[names.LEARNING_RATE].dropna()
+    if rates.empty:
+        return "(not logged)"
+    return rate(rates.iloc[0]) if rates.nunique() == 1 else f"{rate(rates.iloc[0])} falling to {rate(rates.iloc[-1])}"
+
+
+def photos(row: Row) -> str:
+    """The hashes of what the row was trained and tested on."""
+    data, split = (", ".join(sorted(value[:8] for value in part)) for part in row.photos)
+    return f"data {data}, split {split}"
+
+
+def transfer_model(rows: Sequence[Row]) -> str:
+    """The config name of the pretrained model at hand, MobileNetV2's where there is none."""
+    return next((row.model for row in transfer(rows)), "mnv2")
+
+
+def command(rows: Sequence[Row], arms: str) -> str:
+    """The command that runs `arms` on the same data for the same epochs."""
+    alike = {key: rows[0].param(key) for key in ("data.path", "data.image_size", "epochs")}
+    same = {"data": rows[0].tag(names.DATA), **alike}
+    shared = "".join(f" {key}={shlex.quote(value)}" for key, value in same.items() if value not in ("", "None"))
+    return f"This would tell: `python -m leafexp.train -m {arms}{shared}`"

@@ -1,0 +1,219 @@
+"""Runs as the rows of the comparison: one row per configuration, its seeds together."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from leafexp import names
+from leafexp.report.collect import Run
+from leafexp.report.labels import distinguishing_settings
+from leafexp.report.statistics import wilson_interval
+
+EPOCHS_TO_80 = names.epochs_to(80)
+FREEZE_ORDER = ("frozen", "unfrozen", "partial")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One line of the table. `settings` are the parameters that its label adds to the row's name."""
+
+    label: str
+    settings: dict[str, str]
+    runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        """The label as sentences use it, its settings in brackets."""
+        settings = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"{self.runs[0].row} ({settings})" if settings else self.runs[0].row
+
+    def tag(self, name: str) -> str:
+        """A tag all runs of the row share; empty where it was not logged."""
+        return self.runs[0].tags.get(name, "")
+
+    def param(self, name: str) -> str:
+        """A parameter all runs of the row share; empty where it was not logged."""
+        return self.runs[0].params.get(name, "")
+
+    @property
+    def model(self) -> str:
+        """The model's config name, such as mnv2."""
+        return self.tag(names.MODEL) or self.param("model.name")
+
+    @property
+    def freeze(self) -> str:
+        """The freeze strategy's config name, such as frozen."""
+        return self.tag(names.FREEZE) or self.param("freeze.name")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether training began from pretrained weights."""
+        return self.tag(names.PRETRAINED) == "true"
+
+    @property
+    def control(self) -> bool:
+        """Whether layers with random weights stayed frozen: the price of pretraining, not an approach."""
+        return self.tag(names.CONTROL) == "true"
+
+    @property
+    def photos(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What was trained and tested on (hashes of data and split): rows compare only where this is equal."""
+        tags = [run.tags for run in self.runs]
+        return (
+            frozenset(tag.get(names.DATA_HASH, "") for tag in tags),
+            frozenset(tag.get(names.SPLIT_HASH, "") for tag in tags),
+        )
+
+    def mean(self, metric: str) -> float:
+        """The mean of a run metric over the seeds that have it; NaN where none has."""
+        values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
+        return sum(values) / len(values) if values else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Mean test accuracy in [0, 1]."""
+        return self.mean(names.TEST_ACCURACY)
+
+    @property
+    def accuracy_std(self) -> float:
+        """Standard deviation (n - 1) of the test accuracy over seeds; NaN for one seed."""
+        return float(pd.Series([run.metrics.get(names.TEST_ACCURACY, math.nan) for run in self.runs]).std())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the test accuracy; NaN without a count of test photos."""
+        images = self.mean(names.TEST_IMAGES)
+        known = images >= 1 and not math.isnan(self.accuracy)
+        return wilson_interval(self.accuracy, round(images)) if known else (math.nan, math.nan)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs trained, a mean where seeds stopped at different epochs."""
+        lengths = [len(run.curves) or float(run.params.get("epochs", "nan")) for run in self.runs]
+        return sum(lengths) / len(lengths)
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Mean seconds per epoch over all epochs and seeds."""
+        values = [run.curves[names.EPOCH_SECONDS] for run in self.runs if names.EPOCH_SECONDS in run.curves]
+        return float(pd.concat(values).mean()) if values else math.nan
+
+    @property
+    def trainable(self) -> float:
+        """Parameters that learn in the last phase."""
+        return self.mean(names.PARAMS_TRAINABLE)
+
+    @property
+    def share_trainable(self) -> float:
+        """The share of the parameters that learn in the last phase."""
+        return self.trainable / self.parameters if self.parameters else math.nan
+
+    @property
+    def parameters(self) -> float:
+        """All parameters."""
+        return self.trainable + self.mean(names.PARAMS_NON_TRAINABLE)
+
+    @property
+    def reached_80(self) -> int:
+        """How many runs reached 80 % validation accuracy."""
+        return sum(EPOCHS_TO_80 in run.metrics for run in self.runs)
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """The epoch metrics, means over seeds: index epoch, a column per metric."""
+        curves = [run.curves for run in self.runs if len(run.curves)]
+        merged = pd.concat(curves).groupby(level=0).mean() if curves else pd.DataFrame()
+        return merged.reindex(columns=list(names.EPOCH_METRICS))
+
+    @property
+    def last_learning_rate(self) -> float:
+        """The learning rate of the last epoch."""
+        return _at(self.curve[names.LEARNING_RATE], -1)
+
+    @property
+    def first_val_accuracy(self) -> float:
+        """Validation accuracy after the first epoch."""
+        return _at(self.curve[names.VAL_ACCURACY], 0)
+
+    @property
+    def last_val_accuracy(self) -> float:
+        """Validation accuracy after the last epoch."""
+        return _at(self.curve[names.VAL_ACCURACY], -1)
+
+    @property
+    def last_gap(self) -> float:
+        """Training minus validation accuracy at the last epoch; above 0 the training photos are known better."""
+        return _at(self.curve[names.ACCURACY], -1) - self.last_val_accuracy
+
+    @property
+    def largest_drop(self) -> float:
+        """The largest fall of validation accuracy from one epoch to the next in any run; 0 where it never fell."""
+        columns = [run.curves[names.VAL_ACCURACY] for run in self.runs if names.VAL_ACCURACY in run.curves]
+        falls = [float(-column.diff().min()) for column in columns if len(column) > 1]
+        return max(0.0, *falls) if falls else math.nan
+
+    @cached_property
+    def right(self) -> pd.Series | None:
+        """Index path, values the share of seeds that got the test photo right; None where predictions can't be read.
+
+        Predictions that do not give the logged test accuracy are not used.
+        """
+        found = []
+        for run in self.runs:
+            if run.predictions is None or run.predictions["path"].duplicated().any() or not len(run.predictions):
+                return None
+            predictions = run.predictions.set_index("path")
+            right = (predictions["label"] == predictions["predicted"]).astype(float)
+            if abs(right.mean() - run.metrics.get(names.TEST_ACCURACY, math.nan)) > 1e-4:
+                return None
+            found.append(right)
+        return pd.concat(found).groupby(level=0).mean()
+
+
+def make_rows(runs: Sequence[Run]) -> list[Row]:
+    """The runs grouped by what they were trained with, seeds together, in the order of the table."""
+    grouped: dict[str, Row] = {}
+    for run, settings in zip(runs, distinguishing_settings(runs), strict=True):
+        label = ", ".join([run.row, *(f"{key}={value}" for key, value in settings.items())])
+        grouped.setdefault(label, Row(label, settings, [])).runs.append(run)
+    rows = [part for row in grouped.values() for part in _by_split(row)]
+    models = list(dict.fromkeys(row.model for row in rows))
+    return sorted(rows, key=lambda row: (_place(row), models.index(row.model), _freeze_place(row)))
+
+
+def groups_to_compare(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that were tested on the same photos, together."""
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.photos, []).append(row)
+    return list(groups.values())
+
+
+def _by_split(row: Row) -> list[Row]:
+    # One seed twice is no repetition but another split of the photos: a row of its own.
+    if len({run.params.get("seed") for run in row.runs}) == len(row.runs):
+        return [row]
+    parts: dict[str, list[Run]] = {}
+    for run in row.runs:
+        parts.setdefault(run.tags.get(names.SPLIT_HASH, "")[:8], []).append(run)
+    if len(parts) == 1:
+        return [row]
+    return [Row(f"{row.label}, split={split}", {**row.settings, "split": split}, part) for split, part in parts.items()]
+
+
+def _place(row: Row) -> int:
+    if row.control:
+        return 2
+    return 1 if row.pretrained else 0
+
+
+def _freeze_place(row: Row) -> int:
+    return FREEZE_ORDER.index(row.freeze) if row.freeze in FREEZE_ORDER else len(FREEZE_ORDER)
+
+
+def _at(column: pd.Series, position: int) -> float:
+    kept = column.dropna()
+    return float(kept.iloc[position]) if len(kept) else math.nan

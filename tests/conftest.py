@@ -1,0 +1,41 @@
+"""Data and models that several tests share: small, offline, made once."""
+
+import os
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from leafexp.data.dataset import Dataset, prepare
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REAL_PHOTOS = CHECKOUT.parent / "shared" / "data" / "plantvillage6.csv"
+
+needs_real_photos = pytest.mark.skipif(not REAL_PHOTOS.is_file(), reason="needs the real photos")
+
+
+def write_photos(folder: Path, counts: dict[str, int], size: int = 40) -> None:
+    """JPEGs of noise around a colour per class, in a folder per class."""
+    from PIL import Image
+
+    for index, (label, count) in enumerate(counts.items()):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            random = np.random.default_rng([index, number])
+            pixels = random.integers(0, 120, (size, size, 3)) + np.eye(3, dtype=int)[index % 3] * 60 + index * 10
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"leaf{number // 2}_{number % 2}.jpg")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three classes, 72 photos of 32 px in pairs of one leaf."""
+    from leafexp.data.catalog import read_folder
+
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, {"blight": 24, "healthy": 24, "mold": 24})
+    catalog: pd.DataFrame = read_folder(str(folder), r"(leaf\d+)_")
+    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0)

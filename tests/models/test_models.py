@@ -1,0 +1,132 @@
+"""Parameter counts and layer tables equal the study's to the last parameter."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from leafexp.config import build, check
+from leafexp.errors import UserError
+from leafexp.training import freeze
+from leafexp.training.phases import plan
+
+
+def model_of(*overrides: str, num_classes: int, image_size: int) -> keras.Model:
+    config = check([*overrides, "model.weights=null"])
+    model, source = build(config.model.network, image_size=image_size, num_classes=num_classes, weights=None)
+    assert source is None
+    last = plan(config.freeze.phases, config.epochs, pretrained=True)[-1]
+    freeze.apply(model, last.phase, steps_per_epoch=70)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "num_classes", "image_size", "trainable", "non_trainable"),
+    [
+        ("cnn", "unfrozen", 6, 128, 3_305_414, 0),
+        ("mnv2", "frozen", 6, 128, 164_742, 2_257_984),
+        ("mnv2", "unfrozen", 6, 128, 2_388_614, 34_112),
+        ("mnv2", "partial", 6, 128, 1_370_822, 1_051_904),
+        ("cnn_two_conv", "unfrozen", 5, 224, 23_908_037, 0),
+        ("mnv2", "unfrozen", 5, 224, 2_388_485, 34_112),
+        ("mnv2", "frozen", 5, 224, 164_613, 2_257_984),
+    ],
+)
+def test_parameter_counts_of_the_study(
+    model: str, strategy: str, num_classes: int, image_size: int, trainable: int, non_trainable: int
+) -> None:
+    built = model_of(f"model={model}", f"freeze={strategy}", num_classes=num_classes, image_size=image_size)
+    assert freeze.parameter_counts(built) == (trainable, non_trainable)
+
+
+def test_layer_table_of_the_cnn() -> None:
+    table = freeze.layer_table(model_of("model=cnn", "freeze=unfrozen", num_classes=6, image_size=128))
+    shapes = [row["output"] for row in table[2:]]
+    assert shapes == [
+        *("126x126x32", "63x63x32", "61x61x64", "30x30x64", "28x28x128", "14x14x128"),
+        *("25088", "128", "128", "6"),
+    ]
+    assert [row["parameters"] for row in table if row["parameters"]] == [896, 18_496, 73_856, 3_211_392, 774]
+
+
+def test_partial_learns_the_last_20_layers_of_mobilenetv2_and_the_head() -> None:
+    model = model_of("model=mnv2", "freeze=partial", num_classes=6, image_size=128)
+    names = [layer.name for layer in model.layers]
+    base = names[: names.index("head_pool")]
+    assert [layer.name for layer in model.layers if layer.trainable] == names[len(base) - 20 :]
+    assert names[len(base) - 20] == "block_15_expand"
+    assert names[len(base) - 21] == "block_14_add"
+    learning = [weight for name in base[-20:] for weight in model.get_layer(name).trainable_weights]
+    assert sum(weight.shape.num_elements() for weight in learning) == 1_206_080
+
+
+@pytest.mark.parametrize("model", ["cnn", "cnn_two_conv", "mnv2", "efficientnetv2b0", "resnet50v2"])
+def test_partial_leaves_a_part_of_every_model_frozen(model: str) -> None:
+    built = model_of(f"model={model}", "freeze=partial", num_classes=3, image_size=64)
+    learning = [layer.trainable for layer in built.layers]
+    assert learning == sorted(learning), "what learns is the end of the model"
+    frozen = [layer for layer in built.layers if not layer.trainable]
+    assert sum(layer.count_params() for layer in frozen) > 0
+    assert not frozen[-1].name.startswith("head_")
+
+
+def test_raw_pixels_go_in_and_the_base_sees_what_it_was_trained_on() -> None:
+    model = model_of("model=mnv2", "freeze=frozen", num_classes=3, image_size=64)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    first_convolution = keras.Model(model.input, model.get_layer("Conv1").input)
+    expected = keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32))
+    np.testing.assert_allclose(first_convolution.predict(pixels, verbose=0), expected, atol=1e-6)
+
+
+def network(weights: str | None) -> Any:
+    node = {
+        "_target_": "leafexp.models.transfer.build",
+        "application": "mobilenet_v2.MobileNetV2",
+        "dense_units": 8,
+        "dropout": 0.0,
+    }
+    return build(node, image_size=64, num_classes=3, weights=weights)
+
+
+def test_weights_from_files_are_those_of_the_file(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(7)
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+    base.save(tmp_path / "base.keras")
+    base.save(tmp_path / "base.h5")
+    base.save_weights(tmp_path / "base.weights.h5")
+    checksums = set()
+    for name in ("base.keras", "base.h5", "base.weights.h5"):
+        model, source = network(str(tmp_path / name))
+        assert source.description == f"file {name}"
+        checksums.add(source.sha256)
+        for layer in base.layers:
+            for expected, loaded in zip(layer.get_weights(), get(model, layer), strict=True):
+                np.testing.assert_array_equal(expected, loaded)
+    assert len(checksums) == 1
+
+
+def get(model: keras.Model, layer: keras.layers.Layer) -> list[np.ndarray]:
+    return model.get_layer(layer.name).get_weights() if layer.weights else []
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.create_group("model_weights/dense")
+    (tmp_path / "text.h5").write_text("no weights")
+    for name, says in (("other.h5", "no layer 'Conv1'"), ("text.h5", "does not fit")):
+        with pytest.raises(UserError, match=says):
+            network(str(tmp_path / name))
+    with pytest.raises(UserError, match="trained from scratch: model.weights must be null"):
+        build(check(["model=cnn"]).model.network, image_size=64, num_classes=3, weights="imagenet")
+
+
+def test_only_leafexp_and_keras_are_built() -> None:
+    with pytest.raises(UserError, match="must begin with leafexp. or keras."):
+        build({"_target_": "os.system", "command": "true"})
+    with pytest.raises(UserError, match="takes no 'drop_out'. Did you mean dropout?"):
+        build({**check(["model=cnn"]).model.network, "drop_out": 1}, image_size=64, num_classes=3, weights=None)
+    with pytest.raises(UserError, match="momentun"):
+        build({"_target_": "keras.optimizers.SGD", "momentun": 1}, learning_rate=0.1)

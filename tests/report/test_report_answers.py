@@ -1,0 +1,190 @@
+import re
+from collections.abc import Callable
+
+import pytest
+from golden import STUDY, TEST_IMAGES, study_run, study_runs
+
+from leafexp import names
+from leafexp.report.answers import Answer, answer_questions
+from leafexp.report.collect import Run
+from leafexp.report.render import data_facts, notes, warnings
+from leafexp.report.rows import make_rows
+from leafexp.report.table import make_table
+
+SHARE = re.compile(r"\b[01]\.\d{4}\b")
+
+
+def answers(runs: list[Run]) -> list[Answer]:
+    return answer_questions(make_rows(runs))
+
+
+def said(runs: list[Run], question: int | None = None) -> str:
+    chosen = answers(runs) if question is None else [answers(runs)[question - 1]]
+    return "\n".join(sentence for answer in chosen for sentence in answer.sentences)
+
+
+def sentence_with(runs: list[Run], *parts: str) -> str:
+    found = [line for line in said(runs).splitlines() if all(part in line for part in parts)]
+    assert found, f"no sentence with {parts}"
+    return found[0]
+
+
+def test_close_accuracies_are_not_told_apart() -> None:
+    sentence = sentence_with(study_runs(), "can't be told apart")
+    assert "MobileNetV2_unfrozen and MobileNetV2_frozen" in sentence
+    assert "1,519 test photos (test accuracy 0.9381 against 0.9335; 50:43 discordant photos" in sentence
+
+
+def test_far_accuracies_are_told_apart_with_figures() -> None:
+    sentence = sentence_with(study_runs(), "MobileNetV2_unfrozen is more accurate than Simple_CNN")
+    assert "by 3.62 points (test accuracy 0.9381 against 0.9019; 90:35 discordant photos, p < 0.0001)" in sentence
+
+
+def test_ranking_follows_the_table() -> None:
+    order = re.findall(r"\d\. (\w+) 0", sentence_with(study_runs(), "By test accuracy"))
+    assert order == ["MobileNetV2_unfrozen", "MobileNetV2_frozen", "Simple_CNN", "MobileNetV2_partial"]
+
+
+def test_the_unequal_budget_is_said_beside_the_table_and_in_each_comparison() -> None:
+    assert any(
+        "epochs: 10 for" in note and "5 for MobileNetV2_partial" in note for note in notes(make_rows(study_runs()))
+    )
+    compared = [line for line in said(study_runs()).splitlines() if " than MobileNetV2_partial" in line]
+    assert compared and all("unequal budget: epochs 10 against 5" in line for line in compared)
+    assert "unequal budget" not in sentence_with(study_runs(), "more accurate than Simple_CNN")
+
+
+@pytest.mark.parametrize(("key", "name"), [("data.image_size", "image size"), ("trainer.batch_size", "batch size")])
+def test_other_budgets_are_said_too(key: str, name: str) -> None:
+    runs = [study_run("Simple_CNN"), study_run("MobileNetV2_frozen", params={key: "64"})]
+    assert name in sentence_with(runs, "MobileNetV2_frozen", " than Simple_CNN")
+
+
+def test_every_share_in_the_prose_is_in_the_table() -> None:
+    runs = study_runs()
+    table = make_table(make_rows(runs))
+    shares = ["test_accuracy", "interval_low", "interval_high", "first_val_accuracy", "last_val_accuracy"]
+    known = {f"{value:.4f}" for column in shares for value in table[column]}
+    sentences = [line.replace("p < 0.0001", "") for line in said(runs).splitlines() if "loss" not in line]
+    found = [number for line in sentences for number in SHARE.findall(line)]
+    assert found and set(found) <= known
+    for line in said(runs).splitlines():
+        for row, accuracy in zip(table["model"], table["test_accuracy"], strict=True):
+            if line.startswith(f"{row}: ") and "test accuracy" in line:
+                assert f"test accuracy {accuracy:.4f} " in line
+
+
+def test_reversed_accuracies_reverse_the_sentences() -> None:
+    right = [line[6] for line in STUDY]
+    reverse = dict(zip(sorted(right), sorted(right, reverse=True), strict=True))
+    runs = [study_run(line[0], right=reverse[line[6]], first_wrong=0) for line in STUDY]
+    order = re.findall(r"\d\. (\w+) 0", sentence_with(runs, "By test accuracy"))
+    assert order == ["MobileNetV2_partial", "Simple_CNN", "MobileNetV2_frozen", "MobileNetV2_unfrozen"]
+    assert "MobileNetV2_partial is better than MobileNetV2_unfrozen" in said(runs, 3)
+    assert "MobileNetV2_partial is worse than MobileNetV2_unfrozen" in said(study_runs(), 3)
+    assert "The best test accuracy is 0.9381, MobileNetV2_partial" in said(runs, 3)
+
+
+def test_reversed_times_reverse_the_sentences() -> None:
+    slow = [study_run("Simple_CNN", epoch_seconds=10.0), study_run("MobileNetV2_frozen", epoch_seconds=20.0)]
+    assert "20.00 s per epoch, Simple_CNN 10.00 s: slower by a factor of 2.00" in said(slow, 2)
+    assert "faster" not in said(slow, 2)
+    equal = [study_run("Simple_CNN", epoch_seconds=10.0), study_run("MobileNetV2_frozen", epoch_seconds=10.0)]
+    assert "neither is faster" in said(equal, 2)
+
+
+def test_equal_rows_are_not_told_apart() -> None:
+    runs = [study_run(line[0], right=1400, first_wrong=0) for line in STUDY]
+    assert " is more accurate than " not in said(runs)
+    assert " is better than " not in said(runs) and " is worse than " not in said(runs)
+    assert said(runs).count("can't be told apart") >= 3
+    assert "0:0 discordant photos, p = 1" in said(runs)
+
+
+def test_without_predictions_the_intervals_decide_and_that_is_said() -> None:
+    runs = study_runs(with_predictions=False)
+    assert "their intervals overlap; predictions can't be used" in sentence_with(runs, "can't be told apart")
+    assert "their intervals do not overlap" in sentence_with(runs, "more accurate than Simple_CNN")
+    assert "McNemar" not in said(runs)
+
+
+def test_holm_can_undo_a_verdict() -> None:
+    fewer = 1400 - 17  # 30:13 discordant: p = 0.0137, times 4 comparisons no longer below 0.05
+    close = {"right": fewer, "first_wrong": 13}
+    pair = [study_run("MobileNetV2_unfrozen", right=1400, first_wrong=0), study_run("MobileNetV2_frozen", **close)]
+    assert "is more accurate than MobileNetV2_frozen" in said(pair)
+    family = [*pair, study_run("Simple_CNN", **close), study_run("MobileNetV2_partial", **close)]
+    assert "is more accurate than" not in said(family)
+
+
+def test_rows_on_other_photos_are_not_compared() -> None:
+    runs = [study_run("Simple_CNN"), study_run("MobileNetV2_frozen", data_hash="e" * 64)]
+    assert "Not comparable" in warnings(make_rows(runs))[0]
+    assert " than " not in said(runs) and "told apart" not in said(runs) and "factor" not in said(runs)
+    assert warnings(make_rows(study_runs())) == []
+
+
+def test_milestones() -> None:
+    assert "did not reach 80 % validation accuracy in 5 epochs" in sentence_with(study_runs(), "MobileNetV2_partial: ")
+    assert "reached 80 % validation accuracy in epoch 8" in sentence_with(study_runs(), "Simple_CNN: ")
+
+
+def test_the_milestone_of_some_seeds() -> None:
+    runs = [study_run("Simple_CNN"), study_run("Simple_CNN", seed=1, val_accuracy=[0.5] * 10)]
+    assert "in epoch 8 in 1 of 2 runs" in said(runs, 1)
+
+
+def test_stability_is_measured() -> None:
+    sentence = sentence_with(study_runs(), "MobileNetV2_unfrozen: the largest fall")
+    assert "8.00 points" in sentence and "4.00 points" in sentence
+
+
+def test_the_control_prices_the_weights() -> None:
+    control = study_run("MobileNetV2_frozen", pretrained=False, control=True, right=900)
+    question = said([*study_runs(), control], 2)
+    assert "MobileNetV2_frozen is more accurate than MobileNetV2_frozen (model.weights=None) by" in question
+    assert "model.weights=null" not in question
+    assert "python -m leafexp.train -m model=mnv2 model.weights=null freeze=frozen" in said(study_runs(), 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "command"),
+    [
+        ("Simple_CNN", 1, "model=mnv2 freeze=frozen,unfrozen,partial"),
+        ("Simple_CNN", 2, "model=mnv2 freeze=frozen,unfrozen "),
+        ("MobileNetV2_frozen", 1, "model=cnn freeze=unfrozen"),
+        ("MobileNetV2_frozen", 3, "model=mnv2 freeze=frozen,unfrozen,partial"),
+    ],
+)
+def test_a_missing_arm_names_its_command(row: str, question: int, command: str) -> None:
+    assert f"python -m leafexp.train -m {command}" in said([study_run(row)], question)
+
+
+def test_one_seed_is_said_once() -> None:
+    assert sum("seed" in note for note in notes(make_rows(study_runs()))) == 1
+
+
+def test_data_facts() -> None:
+    facts = "\n".join(data_facts(make_rows(study_runs())))
+    for part in ("plantvillage6", "4,557 train, 1,519 validation, 1,519 test", "image size 128", "dddddddddddd"):
+        assert part in facts
+    assert "none (random): Simple_CNN" in facts and "5ad0d2f" in facts
+
+
+@pytest.mark.parametrize(
+    "strip",
+    [
+        lambda run: Run(run.run_id, run.name, run.status, run.started, run.tags, run.params, run.metrics),
+        lambda run: Run(run.run_id, run.name, run.status, run.started, run.tags, {}, {names.TEST_ACCURACY: 0.5}),
+        lambda run: Run(run.run_id, run.name, run.status, run.started, {}, {}, {}),
+    ],
+    ids=["no curves", "accuracy only", "nothing"],
+)
+def test_what_was_not_logged_does_not_stop_the_report(strip: Callable[[Run], Run]) -> None:
+    runs = [strip(run) for run in study_runs()]
+    assert len(answers(runs)) == 3
+    assert "nan" not in said(runs).lower()
+
+
+def test_test_images() -> None:
+    assert [round(accuracy[6] / TEST_IMAGES, 6) for accuracy in STUDY] == [0.901909, 0.933509, 0.938117, 0.820935]

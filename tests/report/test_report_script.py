@@ -1,0 +1,91 @@
+import os
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from golden import STUDY, STUDY_ACCURACIES
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "report.py"
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def report(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    folder = tmp_path_factory.mktemp("report")
+    done = run("--tracking-uri", str(store), "--output", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr, folder / "out"
+
+
+def test_what_is_printed(report: tuple[str, str, Path]) -> None:
+    printed, errors, _ = report
+    assert errors == ""
+    for part in ("Sweep study", "2 other sweep(s)", "Q1.", "Q2.", "Q3.", "0.9381", "CUDA went away", "One seed"):
+        assert part in printed
+    assert printed.splitlines()[-1].startswith("Wrote ")
+
+
+def test_what_is_written(report: tuple[str, str, Path]) -> None:
+    folder = report[2]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "accuracy_vs_time.png",
+        "report.md",
+        "table.csv",
+        "validation_curves.png",
+    ]
+    table = pd.read_csv(folder / "table.csv")
+    assert table["model"].tolist() == [line[0] for line in STUDY]
+    assert table["test_accuracy"].round(6).tolist() == list(STUDY_ACCURACIES)
+    assert table["avg_epoch_time_sec"].tolist() == [line[4] for line in STUDY]
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "![validation curves](validation_curves.png)" in text and "| Simple_CNN " in text
+
+
+def test_csv_is_the_table_alone(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--tracking-uri", str(store), "--output", str(tmp_path), "--format", "csv"]
+    monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    printed = capsys.readouterr()
+    assert end.value.code == 0
+    assert printed.out == (tmp_path / "table.csv").read_text(encoding="utf-8")
+    assert printed.err.startswith("Wrote ")
+
+
+def test_an_error_is_short_and_exits_with_1(tmp_path: Path) -> None:
+    done = run("--tracking-uri", str(tmp_path / "none.db"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) <= 2 and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys\nsys.argv = ['report.py', '--help']\n"
+        f"try:\n    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert not {'mlflow', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)\n"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    assert time.perf_counter() - started < 2  # 0.1 s on an idle machine
+
+
+def test_the_report_knows_neither_keras_nor_hydra(tmp_path: Path) -> None:
+    code = (
+        "import sys, leafexp.report.render\n"
+        "assert not {'keras', 'tensorflow', 'hydra', 'omegaconf', 'mlflow', 'matplotlib.pyplot'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
