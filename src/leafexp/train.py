@@ -196,7 +196,36 @@ def _run(arguments: list[str]) -> int:
     except Exception:
         # Each job has reported its own failure when it happened.
         code = 1
+    _sum_up(config, sweep)
     return code
+
+
+def _sum_up(config: "Config", sweep: str) -> None:
+    """Print the sweep's table, what is missing from it and where to look further."""
+    if "leafexp.tracking.store" not in sys.modules:
+        # No job got as far as opening the store.
+        return
+    from leafexp.report.collect import collect
+    from leafexp.report.render import unfinished_runs
+    from leafexp.report.rows import make_rows
+    from leafexp.report.store import default_tracking_uri
+    from leafexp.report.table import make_table, print_table
+    from leafexp.tracking.store import open_store
+
+    experiment = config.tracking.experiment
+    try:
+        runs = collect(config.tracking.uri or default_tracking_uri(ROOT), experiment, sweep)
+        store = open_store(config.tracking.uri, experiment, ROOT)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return
+    print(f"\nSweep {sweep} of experiment {experiment}:\n\n{print_table(make_table(make_rows(runs.finished)))}")
+    print("\n".join(["", *unfinished_runs(runs.unfinished)]))
+    if command := store.ui_command():
+        print(f"Charts: {command}, then {store.charts_link(sweep)}")
+    else:
+        print(f"Charts: {store.charts_link(sweep)}")
+    print(f"Report: python -m leafexp.report --experiment {shlex.quote(experiment)} --sweep {shlex.quote(sweep)}")
 
 
 def _hydra() -> None:

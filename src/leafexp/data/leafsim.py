@@ -105,7 +105,7 @@ def _write_leaf(
 
 
 def _draw_leaf(rng: np.random.Generator, label: str, canvas: int) -> Leaf:
-    severity = 0.2 + 0.8 * rng.beta(1.2, 1.2)
+    severity = 0.3 + 0.7 * rng.beta(1.2, 1.2)
     crumple = rng.uniform(0.005, 0.03) + (0.03 * severity if label == "mosaic" else 0)
     leaf = _grow(rng, canvas, crumple)
     _age(rng, leaf)
@@ -192,7 +192,7 @@ def _grow(rng: np.random.Generator, canvas: int, crumple: float) -> Leaf:
     rise, fall = rng.uniform(0.4, 0.85), rng.uniform(0.55, 1.2)
     t = np.clip((along + 1) / 2, 0, 1)
     peak = rise / (rise + fall)
-    blade = rng.uniform(0.5, 0.9) * (t / peak) ** rise * ((1 - t) / (1 - peak)) ** fall
+    blade = rng.uniform(0.65, 1.0) * (t / peak) ** rise * ((1 - t) / (1 - peak)) ** fall
     lobes = float(rng.choice([0, 0.02, 0.1])) * rng.uniform(0.6, 1.2) * np.cos(2 * np.pi * phase)
     teeth = rng.uniform(0, 0.035) * (1 - 2 * np.mod(phase * int(rng.integers(2, 5)), 1))
     blade = blade * side * (1 + lobes + teeth + 0.03 * _noise(rng, canvas, 12))
@@ -409,7 +409,7 @@ def _rotation(angle: float) -> NDArray[np.float64]:
 
 
 def _background(rng: np.random.Generator, size: int) -> Floats:
-    kind = rng.choice(["plain", "paper", "soil", "wood", "foliage"], p=[0.4, 0.25, 0.12, 0.13, 0.1])
+    kind = rng.choice(["plain", "paper", "soil", "wood", "foliage"], p=[0.5, 0.3, 0.07, 0.07, 0.06])
     if kind == "foliage":
         image = Image.new("RGB", (size, size), _to_bytes(_green(rng) * 0.5))
         draw = ImageDraw.Draw(image)

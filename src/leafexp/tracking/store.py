@@ -1,7 +1,10 @@
 """The tracking store: where it is, and its safe first use."""
 
+import getpass
+import hashlib
 import logging
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -60,21 +63,21 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
     Raises:
         UserError: the store can't be opened.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
-    if uri is None:
+    default = path_to_local_sqlite_uri(str(root / "mlflow.db"))
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+    if uri == default:
         if old := next(root.glob("mlruns/[0-9]*/meta.yaml"), None):
             raise UserError(
                 f"{old.parents[1]} is a file store of MLflow before 3; it can't share a folder with mlflow.db. "
                 "Move it away, or convert it with `mlflow migrate-filestore`."
             )
-        try:
-            # The first use creates some 50 tables; two processes at once leave them half made.
-            with FileLock(root / ".leafexp.lock"):
-                store = Store(path_to_local_sqlite_uri(str(root / "mlflow.db")), "", root)
-                return _with_experiment(store, experiment)
-        except OSError as error:
-            raise UserError(f"The tracking store in {root} can't be written: {error}.") from None
-    return _with_experiment(Store(uri, "", None), experiment)
+        if not os.access(root, os.W_OK):
+            raise UserError(f"The tracking store can't be made: {root} is not writable. Choose another: tracking.uri=URI.")
+    # The first use creates some 50 tables; two processes at once leave them half made.
+    who = f"{getpass.getuser()} {uri}"
+    lock = f"leafexp-{hashlib.sha256(who.encode()).hexdigest()[:16]}.lock"
+    with FileLock(Path(tempfile.gettempdir()) / lock):
+        return _with_experiment(Store(uri, "", root if uri == default else None), experiment)
 
 
 def _with_experiment(store: Store, name: str) -> Store:
