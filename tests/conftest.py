@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 import numpy as np
 import pandas as pd

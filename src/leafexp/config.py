@@ -186,7 +186,10 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise UserError(f"Can't read the command line: {_first_line(error)}") from None
+        raise UserError(
+            f"Can't read the command line: {_first_line(error)}.\n"
+            "A value with brackets, commas, quotes or = needs quotes of its own inside the shell's: \"key='value'\"."
+        ) from None
 
 
 def _values(override: Override) -> list[str]:

@@ -38,8 +38,12 @@ def train(config: "Config", command: str) -> str:
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Operators side by side share oneDNN's threads by chance, and with them the order of sums: two runs of MobileNetV2
+    # then differ from the sixth digit on (TensorFlow 2.21). One after the other they are bit-identical, and no slower.
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     import keras
     import pandas as pd
+    import tensorflow as tf
 
     from leafexp import config as configuration
     from leafexp.data import dataset as datasets
@@ -77,6 +81,8 @@ def train(config: "Config", command: str) -> str:
             dataset.table, dataset.skipped, data.name, data.path or "leafsim", dataset.data_hash, dataset.split_hash
         )
 
+        # One process, many models: its warnings of repeated tracing are about that.
+        tf.get_logger().setLevel("ERROR")
         # Frees the graph of the run before this one in the same process.
         keras.backend.clear_session()
         keras.utils.set_random_seed(config.seed)

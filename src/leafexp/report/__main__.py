@@ -5,19 +5,25 @@ import os
 import sys
 from pathlib import Path
 
+_DESCRIPTION = (
+    """Answer the study's questions from the tracked runs: a table, sentences with their figures, and charts."""
+)
 
-_DESCRIPTION = """Answer the study's questions from the tracked runs: a table, sentences with their figures, and charts."""
 
-
-def main() -> int:
-    """Print the report and write its files; 0, or 1 after a message on stderr."""
-    parser = argparse.ArgumentParser(description=_DESCRIPTION)
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the report."""
+    parser = argparse.ArgumentParser(prog="report", description=_DESCRIPTION)
     parser.add_argument("--experiment", default="leafexp", help="MLflow experiment (default: %(default)s)")
     parser.add_argument("--sweep", default="latest", help="a sweep's name, latest or all (default: %(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
     parser.add_argument("--output", type=Path, help="folder to write to (default: reports/<experiment>)")
     parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="what to print")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Print the report and write its files; 0, or 1 after a message on stderr."""
+    arguments = make_parser().parse_args()
 
     from leafexp.errors import UserError
     from leafexp.paths import ROOT

@@ -1,6 +1,8 @@
 """One MLflow run: its start, what it logs and how it ends. With `store`, the only writer to MLflow."""
 
+import contextlib
 import importlib.metadata
+import io
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
@@ -104,7 +106,8 @@ def log_model(model: keras.Model, example: np.ndarray) -> None:
     """Log the model in MLflow's keras flavour; it takes raw pixels, `example` being a batch of them."""
     # With the requirements given, MLflow need not find them out by loading the model in a process of its own.
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")]
-    with warnings.catch_warnings():
+    # MLflow tries the model on the example, and Keras draws a progress bar for it.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         Model.log(
             None,

@@ -72,7 +72,9 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
                 "Move it away, or convert it with `mlflow migrate-filestore`."
             )
         if not os.access(root, os.W_OK):
-            raise UserError(f"The tracking store can't be made: {root} is not writable. Choose another: tracking.uri=URI.")
+            raise UserError(
+                f"The tracking store can't be made: {root} is not writable. Choose another: tracking.uri=URI."
+            )
     # The first use creates some 50 tables; two processes at once leave them half made.
     who = f"{getpass.getuser()} {uri}"
     lock = f"leafexp-{hashlib.sha256(who.encode()).hexdigest()[:16]}.lock"

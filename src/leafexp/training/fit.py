@@ -73,6 +73,8 @@ def fit(
         prefix_seconds = time.perf_counter() - watch.epoch_started
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         learner.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        # Variables made inside the first step would have TensorFlow trace it twice.
+        optimizer.build(learner.trainable_variables)
         trainable, non_trainable = freeze.parameter_counts(model)
         phase_rows.append(
             {

@@ -1,0 +1,119 @@
+"""What people type wrong, and what they are told."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leafexp.config import check
+from leafexp.errors import UserError
+from leafexp.help import help_text
+from leafexp.paths import CONF_DIR
+
+MISTAKES = {
+    ("modl=cnn",): "no group or key 'modl'. Did you mean model?",
+    ("+lrr=0.1",): "no key 'lrr'. Did you mean optimizer.learning_rate?",
+    ("model=cn",): "no model=cn. Did you mean cnn?",
+    ("model=cnn,mnv",): "no model=mnv. Did you mean mnv2?",
+    ("freeze=frozn",): "no freeze=frozn. Did you mean frozen?",
+    ("experiment=report12",): "no experiment=report12. Did you mean report128?",
+    ("epochs=ten",): "epochs=ten: Value 'ten'",
+    ("epochs=1,two",): "epochs=two: Value 'two'",
+    ("epochs=0",): "epochs must be at least 1; got 0.",
+    ("optimizer.learning_rat=1",): "no group or key 'optimizer.learning_rat'. Did you mean optimizer.learning_rate?",
+    ("optimizer.learning_rate=-1",): "optimizer.learning_rate must be over 0; got -1.0.",
+    ("optimizer.schedule=cosin",): "no optimizer.schedule=cosin. Did you mean cosine?",
+    ("freeze.phases.head.batch_norm=trian",): "Did you mean train?",
+    ("freeze.phases.head.batch_norm_momentum=1.5",): "must be in [0, 1), auto or null; got 1.5",
+    ("data=folder",): "data.path must be set with data=folder",
+    ("data=folder", "data.path=/nowhere"): "data.path=/nowhere does not exist",
+    ("data.group_pattern='['",): "not a regular expression",
+    ("data.on_bad_image=skp",): "Did you mean skip?",
+    ("data.test_share=0.6", "data.validation_share=0.5"): "must be under 1; got 1.1.",
+    ("model.weights=/nowhere.h5",): "model.weights=/nowhere.h5 is not a file",
+    ("model=[cnn",): "Can't read the command line",
+    ("++freeze.phases.head.lerns=all",): "Did you mean freeze.phases.head.learns?",
+}
+
+
+@pytest.mark.parametrize("overrides", MISTAKES, ids=" ".join)
+def test_a_mistake_is_named_with_what_was_meant(overrides: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as raised:
+        check(overrides)
+    message = str(raised.value)
+    assert MISTAKES[overrides] in message
+    assert len(message.splitlines()) <= 2
+
+
+def test_every_option_of_every_group_and_the_grid_are_valid(tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").touch()
+    for group in (folder for folder in CONF_DIR.iterdir() if folder.is_dir()):
+        for option in group.glob("*.yaml"):
+            check([f"{group.name}={option.stem}", f"++data.path={tmp_path / 'photos.csv'}"])
+    check(["model=cnn,mnv2", "freeze=frozen,unfrozen,partial", "seed=range(0,3)"])
+
+
+def test_report128_has_the_budget_of_the_study() -> None:
+    budget = {
+        row: check(["experiment=report128", f"row={row}"])
+        for row in ("simple_cnn", "mnv2_frozen", "mnv2_unfrozen", "mnv2_partial")
+    }
+    assert [config.epochs for config in budget.values()] == [10, 10, 10, 5]
+    assert {config.data.image_size for config in budget.values()} == {128}
+    for row in ("mnv2_unfrozen", "mnv2_partial"):
+        phases = budget[row].freeze.phases
+        assert phases["head"].epoch_share == 0
+        assert phases["tune"].batch_norm_momentum is None
+
+
+def test_your_own_yaml_files_are_found_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "slow.yaml").write_text(
+        "name: slow\nlearning_rate: 1e-5\nkeras: {_target_: keras.optimizers.SGD}"
+    )
+    assert check(["optimizer=slow"], str(tmp_path)).optimizer.learning_rate == 1e-5
+
+
+def test_help_names_every_group_and_option_and_documents_the_keys() -> None:
+    text = help_text(CONF_DIR)
+    for option in CONF_DIR.glob("*/*.yaml"):
+        assert f"  {option.parent.name}=" in text
+        assert f"    {option.stem} " in text
+    for key in (
+        "epochs:",
+        "seed:",
+        "image_size:",
+        "on_bad_image:",
+        "weights:",
+        "learning_rate:",
+        "batch_size:",
+        "uri:",
+    ):
+        assert key in text
+
+
+def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "leafexp.train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["--cfg", "job"], 0), (["modl=cnn"], 2), (["-m", "model=cnn,mnv", "freeze=frozen"], 2)],
+)
+def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], code: int, tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "leafexp" in imported
+    assert not imported & {"tensorflow", "keras", "mlflow", "pandas", "sklearn", "matplotlib"}
+    assert ("hydra" in imported) == (arguments != ["--help"])
+    assert done.returncode == code
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert len(said) == (1 if code else 0)
+    assert not list(tmp_path.iterdir())

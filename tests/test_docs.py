@@ -1,0 +1,69 @@
+"""The pages tell the truth: their commands compose, the files they name are there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from leafexp.config import check
+from leafexp.report.__main__ import make_parser
+from tests.conftest import CHECKOUT
+
+README = (CHECKOUT / "README.md").read_text()
+PAGES = {page: (CHECKOUT / page).read_text() for page in ("README.md", "ARCHITECTURE.md")}
+HEADERS = [line.removeprefix("# ") for file in (CHECKOUT / "conf" / "experiment").glob("*.yaml") for line in
+           file.read_text().splitlines() if line.startswith("# python")]  # fmt: skip
+
+
+def shown_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "PHOTOS").mkdir()
+    (tmp_path / "photos.csv").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [*shown_commands(), *HEADERS])
+def test_every_command_shown_is_one_that_works(command: str, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    words = shlex.split(command, comments=True)
+    if words[:3] == ["python", "-m", "leafexp.train"]:
+        check([word.replace("../shared/data/plantvillage6.csv", "photos.csv") for word in words[3:] if word != "-m"])
+    elif words[:2] == ["python", "scripts/report.py"]:
+        assert (CHECKOUT / "scripts" / "report.py").is_file()
+        make_parser().parse_args(words[2:])
+    elif words[0] == "make":
+        assert f"\n{words[1]}:" in (CHECKOUT / "Makefile").read_text()
+    else:
+        assert words in (["mlflow", "ui"], ["pip", "install", "-e", "."])
+
+
+def test_settings_shown_in_the_text_are_valid() -> None:
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    settings = [setting for setting in re.findall(r"`([^`]*=[^`]+)`", prose) if not setting.endswith("=")]
+    assert len(settings) > 15
+    for setting in settings:
+        words = shlex.split(setting.replace("model.weights=FILE", "model.weights=null"))
+        strategy = ["freeze=partial"] if "phases.tune" in setting else []
+        if not words[0].startswith("data=") or len(words) > 1:
+            check([*strategy, *(word for word in words if word != "-m")])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_named_is_there(page: str) -> None:
+    named = re.findall(r"`([\w./-]+\.(?:py|yaml|toml|md)|[\w./-]+/)`|\]\((?!http)([^)#]+)\)", PAGES[page])
+    made_by_runs = {"mlruns/", "train/", "validation/", "test/"}
+    for name in (first or second for first, second in named):
+        if name in made_by_runs or name.startswith("reports/"):
+            continue
+        assert any((CHECKOUT / root / name).exists() for root in ("", "src/leafexp", "conf")), name
+
+
+def test_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len(PAGES["ARCHITECTURE.md"].splitlines()) <= 80

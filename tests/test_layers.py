@@ -1,0 +1,57 @@
+"""Who may import whom, as ARCHITECTURE.md says; and nothing is imported that is not declared."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+
+SOURCE = CHECKOUT / "src" / "leafexp"
+FORBIDDEN = {
+    "names.py": {"leafexp"},
+    "errors.py": {"leafexp"},
+    "paths.py": {"leafexp"},
+    "data": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.models"},
+    "models": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.data"},
+    "training": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report"},
+    "tracking": {"hydra", "omegaconf", "leafexp.config", "leafexp.report", "leafexp.data", "leafexp.training"},
+    "report": {
+        *("hydra", "omegaconf", "keras", "tensorflow", "leafexp.config", "leafexp.tracking"),
+        *("leafexp.data", "leafexp.models", "leafexp.training"),
+    },
+}
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("layer", FORBIDDEN)
+def test_layers_import_only_what_lies_below(layer: str) -> None:
+    path = SOURCE / layer
+    files = [path] if path.is_file() else list(path.rglob("*.py"))
+    assert files
+    for file in files:
+        for name in imports(file):
+            crossed = {other for other in FORBIDDEN[layer] if name == other or name.startswith(f"{other}.")}
+            assert not crossed, f"{file.name} imports {name}"
+
+
+def test_every_import_is_declared() -> None:
+    declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    packages = {re.split(r"[^\w-]", line)[0] for line in declared}
+    modules = {"hydra-core": "hydra", "scikit-learn": "sklearn", "pillow": "PIL"}
+    known = {modules.get(package, package) for package in packages} | {"leafexp"} | sys.stdlib_module_names
+    used = {name.split(".")[0] for file in SOURCE.rglob("*.py") for name in imports(file)}
+    assert used - known == set()
+    assert known - used - sys.stdlib_module_names == set()

@@ -1,0 +1,159 @@
+"""One whole run on small photos, and what is left of it in the tracking store."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from leafexp import names
+from leafexp.config import Config, check
+from leafexp.errors import UserError
+from leafexp.train import train
+from tests.conftest import write_photos
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Photos of three classes, and a tracking store beside them."""
+    path = tmp_path_factory.mktemp("run")
+    write_photos(path / "photos", {"blight": 24, "healthy": 24, "mold": 24})
+    before = mlflow.get_tracking_uri()
+    yield path
+    mlflow.set_tracking_uri(before)
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    small = ["model=cnn", "model.network.filters=[4]", "model.network.dense_units=8", "epochs=4", "data.image_size=32"]
+    photos = ["data=folder", f"data.path={folder / 'photos'}", r"data.group_pattern='(leaf\d+)_'"]
+    store = [f"tracking.uri=sqlite:///{folder}/store.db", "sweep=small"]
+    return check([*small, *photos, *store, "freeze=partial", "model.partial_from=head_dense", *overrides])
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return mlflow.get_run(train(config(folder), "python -m leafexp.train model=cnn"))
+
+
+def read_csv(run: Run, name: str) -> pd.DataFrame:
+    return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name))
+
+
+def test_a_run_logs_what_the_report_reads(run: Run) -> None:
+    assert run.info.status == "FINISHED"
+    metrics, tags = run.data.metrics, run.data.tags
+    expected = {
+        *names.EPOCH_METRICS,
+        *(names.PARAMS_TOTAL, names.PARAMS_TRAINABLE, names.PARAMS_NON_TRAINABLE, names.TOTAL_SECONDS),
+        *(names.TEST_ACCURACY, names.TEST_LOSS, names.TEST_MACRO_F1, names.BEST_EPOCH, names.OPTIMIZER_STEPS),
+        *(names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES, names.PREFIX_SECONDS),
+    }
+    assert expected <= metrics.keys()
+    assert metrics[names.PARAMS_TOTAL] == metrics[names.PARAMS_TRAINABLE] + metrics[names.PARAMS_NON_TRAINABLE]
+    assert (metrics[names.TRAIN_IMAGES], metrics[names.TEST_IMAGES]) == (48, 12)
+    assert {
+        names.ROW: "Simple_CNN_partial",
+        names.MODEL: "cnn",
+        names.FREEZE: "partial",
+        names.OPTIMIZER: "adam",
+        names.DATA: "folder",
+        names.SEED: "0",
+        names.SWEEP: "small",
+        names.PRETRAINED: "false",
+        names.CONTROL: "true",
+        names.WEIGHTS_SOURCE: "none (random)",
+        names.COMMAND: "python -m leafexp.train model=cnn",
+    }.items() <= tags.items()
+    assert len(tags[names.DATA_HASH]) == len(tags[names.SPLIT_HASH]) == 64
+    assert tags[names.GIT_COMMIT]
+    assert run.data.params["optimizer.learning_rate"] == "0.001"
+    assert run.inputs.dataset_inputs[0].dataset.digest == tags[names.DATA_HASH][:36]
+
+
+def test_the_tables_agree_with_the_metrics(run: Run) -> None:
+    history, predictions = read_csv(run, names.HISTORY_FILE), read_csv(run, names.PREDICTIONS_FILE)
+    client = mlflow.MlflowClient()
+    for name in names.EPOCH_METRICS:
+        logged = client.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in logged] == [1, 2, 3, 4]
+        np.testing.assert_allclose([point.value for point in logged], history[name])
+    metrics = run.data.metrics
+    assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(metrics[names.TEST_ACCURACY])
+    assert metrics[names.BEST_VAL_ACCURACY] == history[names.VAL_ACCURACY].max()
+    split = read_csv(run, names.SPLIT_FILE)
+    assert list(split) == ["path", "label", "group", "split", "sha256"]
+    assert set(split.loc[split["split"] == "test", "path"]) == set(predictions["path"])
+    assert read_csv(run, names.LAYERS_FILE)["parameters"].sum() == metrics[names.PARAMS_TOTAL]
+    assert read_csv(run, names.PHASES_FILE)["epochs"].sum() == 4
+
+
+def test_pictures_and_configuration_are_there(run: Run) -> None:
+    artifacts = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert {names.CONFUSION_FILE, names.CURVES_FILE, names.CONFIG_FILE} <= artifacts
+    assert names.SKIPPED_FILE not in artifacts
+
+
+def test_the_best_model_takes_raw_pixels_and_gives_the_tracked_predictions(run: Run, folder: Path) -> None:
+    from leafexp.data.pixels import decode
+
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/{names.MODEL_NAME}")
+    predictions = read_csv(run, names.PREDICTIONS_FILE)
+    photos = np.stack([decode((folder / "photos" / path).read_bytes(), 32) for path in predictions["path"]])
+    probabilities = predictions.filter(like="probability_")
+    np.testing.assert_allclose(model.predict(photos), probabilities, atol=1e-5)
+    requirements = Path(mlflow.pyfunc.get_model_dependencies(f"runs:/{run.info.run_id}/{names.MODEL_NAME}")).read_text()
+    assert f"keras=={keras.__version__}" in requirements
+    assert model.metadata.load_input_example() is not None
+
+
+def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -> None:
+    again = mlflow.get_run(train(config(folder), "again"))
+    timed = {names.EPOCH_SECONDS, names.TOTAL_SECONDS, names.PREFIX_SECONDS}
+    assert {name: value for name, value in again.data.metrics.items() if name not in timed} == {
+        name: value for name, value in run.data.metrics.items() if name not in timed
+    }
+    other = mlflow.get_run(train(config(folder, "seed=1"), "other"))
+    assert other.data.metrics[names.TEST_LOSS] != run.data.metrics[names.TEST_LOSS]
+    assert other.data.tags[names.SPLIT_HASH] == run.data.tags[names.SPLIT_HASH]
+
+
+def test_a_run_that_fails_says_why_and_ends_failed(folder: Path) -> None:
+    broken = config(folder, "model.partial_from=head_dens", "sweep=broken")
+    with pytest.raises(UserError, match="Did you mean head_dense"):
+        train(broken, "broken")
+    (failed,) = mlflow.search_runs(
+        experiment_names=["leafexp"], filter_string="tags.sweep = 'broken'", output_format="list"
+    )
+    assert failed.info.status == "FAILED"
+    assert "no layer 'head_dens'" in failed.data.tags[names.ERROR]
+    assert mlflow.active_run() is None
+
+
+def test_ctrl_c_ends_a_run_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leafexp.training.evaluation.predict", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config(folder), sweep="interrupted"), "interrupted")
+    (killed,) = mlflow.search_runs(
+        experiment_names=["leafexp"], filter_string="tags.sweep = 'interrupted'", output_format="list"
+    )
+    assert killed.info.status == "KILLED"
+
+
+def test_skipped_photos_are_recorded(folder: Path) -> None:
+    bad = folder / "photos" / "mold" / "bad.jpg"
+    bad.write_bytes(b"")
+    try:
+        run = mlflow.get_run(train(config(folder, "data.on_bad_image=skip", "epochs=1"), "skip"))
+    finally:
+        bad.unlink()
+    skipped = read_csv(run, names.SKIPPED_FILE)
+    assert json.loads(skipped.to_json(orient="records")) == [{"path": "mold/bad.jpg", "reason": "empty file"}]

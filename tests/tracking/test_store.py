@@ -1,0 +1,87 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from leafexp.errors import UserError
+from leafexp.tracking.store import open_store
+
+OPEN = """
+import sys
+from pathlib import Path
+from leafexp.tracking.store import open_store
+import mlflow
+store = open_store(None, "leafexp", Path(sys.argv[1]))
+with mlflow.start_run(experiment_id=store.experiment_id):
+    mlflow.log_text("here", "note.txt")
+    for step in range(20):
+        mlflow.log_metrics({"loss": step}, step=step)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("leafexp.tracking.store.mlflow.set_tracking_uri", lambda _: None)
+
+
+@pytest.mark.parametrize("name", ["plain", "a%20b", "a?b", "with space"])
+def test_four_processes_at_once_on_a_missing_store_lose_nothing(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    count = 4 if name == "plain" else 1
+    processes = [subprocess.Popen([sys.executable, "-c", OPEN, str(root)], cwd=tmp_path) for _ in range(count)]
+    assert [process.wait() for process in processes] == [0] * count
+    assert (root / "mlflow.db").is_file()
+    store = open_store(None, "leafexp", root)
+    client = MlflowClient(store.uri)
+    assert [experiment.name for experiment in client.search_experiments()].count("leafexp") == 1
+    runs = client.search_runs([store.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * count
+    for run in runs:
+        assert len(client.get_metric_history(run.info.run_id, "loss")) == 20
+        assert len(list(root.glob(f"mlruns/{run.info.run_id}/artifacts/note.txt"))) == 1
+
+
+def test_the_experiment_is_never_default_even_after_mlflow_ui(tmp_path: Path) -> None:
+    # What a server started before the first training leaves behind.
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    store = open_store(None, "leafexp", tmp_path)
+    found = client.get_experiment(store.experiment_id)
+    assert (found.name, found.artifact_location) == ("leafexp", (tmp_path / "mlruns").as_uri())
+
+
+def test_an_old_file_store_and_a_deleted_experiment_are_named(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    (old / "mlruns" / "0").mkdir(parents=True)
+    (old / "mlruns" / "0" / "meta.yaml").touch()
+    with pytest.raises(UserError, match="file store of MLflow before 3.*migrate-filestore"):
+        open_store(None, "leafexp", old)
+    store = open_store(None, "leafexp", tmp_path)
+    MlflowClient(store.uri).delete_experiment(store.experiment_id)
+    with pytest.raises(UserError, match="was deleted in MLflow. Restore it"):
+        open_store(None, "leafexp", tmp_path)
+
+
+def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("default", "environment", "given"):
+        (tmp_path / name).mkdir()
+    uris = {name: f"sqlite:///{tmp_path}/{name}/mlflow.db" for name in ("environment", "given")}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uris["environment"])
+    assert open_store(uris["given"], "leafexp", tmp_path / "default").uri == uris["given"]
+    assert open_store(None, "leafexp", tmp_path / "default").uri == uris["environment"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    store = open_store(None, "leafexp", tmp_path / "default")
+    assert store.root == tmp_path / "default"
+    assert "tags.%60sweep%60%20%3D%20%27a%20b%27" in store.charts_link("a b")
+    monkeypatch.chdir(tmp_path)
+    assert store.ui_command() == f"cd '{tmp_path}/default' && mlflow ui"
+    monkeypatch.chdir(tmp_path / "default")
+    assert store.ui_command() == "mlflow ui"
+    assert mlflow.active_run() is None
