@@ -109,7 +109,8 @@ def test_the_best_model_takes_raw_pixels_and_gives_the_tracked_predictions(run: 
     np.testing.assert_allclose(model.predict(photos), probabilities, atol=1e-5)
     requirements = Path(mlflow.pyfunc.get_model_dependencies(f"runs:/{run.info.run_id}/{names.MODEL_NAME}")).read_text()
     assert f"keras=={keras.__version__}" in requirements
-    assert model.metadata.load_input_example() is not None
+    assert model.metadata.metadata["classes"] == ["blight", "healthy", "mold"]
+    assert model.metadata.saved_input_example_info["artifact_path"] == "input_example.json"
 
 
 def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -> None:

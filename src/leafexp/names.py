@@ -68,9 +68,9 @@ CURVES_FILE = "curves.png"
 MODEL_NAME = "best_model"
 
 
-def phase_params(phase: str) -> str:
-    """The metric that holds the number of parameters learning in a phase."""
-    return f"params_trainable_{phase}"
+def in_phase(metric: str, phase: str) -> str:
+    """The metric that holds a parameter count for one phase."""
+    return f"{metric}_{phase}"
 
 
 def row_name(title: str, freeze: str, pretrained: bool) -> str:

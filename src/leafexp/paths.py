@@ -4,7 +4,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]
-_IN_CHECKOUT = (_CHECKOUT / "conf" / "config.yaml").is_file() and (_CHECKOUT / "pyproject.toml").is_file()
-CONF_DIR = _CHECKOUT / "conf" if _IN_CHECKOUT else _PACKAGE / "conf"
+IN_CHECKOUT = (_CHECKOUT / "conf" / "config.yaml").is_file() and (_CHECKOUT / "pyproject.toml").is_file()
+CONF_DIR = _CHECKOUT / "conf" if IN_CHECKOUT else _PACKAGE / "conf"
 # mlflow.db, mlruns/, outputs/, data/ and reports/ lie in the checkout; for an installed wheel, where it is used.
-ROOT = _CHECKOUT if _IN_CHECKOUT else Path.cwd()
+ROOT = _CHECKOUT if IN_CHECKOUT else Path.cwd()

@@ -7,6 +7,7 @@ import time
 import traceback
 import uuid
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
@@ -66,7 +67,7 @@ def train(config: "Config", command: str) -> str:
         names.SEED: str(config.seed),
         names.SWEEP: str(config.sweep),
         names.PRETRAINED: str(pretrained).lower(),
-        names.GIT_COMMIT: run.git_commit(ROOT),
+        names.GIT_COMMIT: run.git_commit(),
         names.COMMAND: command,
     }
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
@@ -78,7 +79,12 @@ def train(config: "Config", command: str) -> str:
             catalog, data.image_size, data.on_bad_image, data.validation_share, data.test_share, data.split_seed
         )
         run.log_data(
-            dataset.table, dataset.skipped, data.name, data.path or "leafsim", dataset.data_hash, dataset.split_hash
+            dataset.table,
+            dataset.skipped,
+            Path(data.path).stem if data.path else data.name,
+            data.path or data.name,
+            dataset.data_hash,
+            dataset.split_hash,
         )
 
         # One process, many models: its warnings of repeated tracing are about that.
@@ -144,8 +150,9 @@ def train(config: "Config", command: str) -> str:
                 **evaluation.score(predictions, dataset.classes),
                 **evaluation.milestones(fitted.history),
                 **{
-                    names.phase_params(phase): count
-                    for phase, count in zip(fitted.phases["phase"], fitted.phases[names.PARAMS_TRAINABLE], strict=True)
+                    names.in_phase(metric, phase["phase"]): phase[metric]
+                    for phase in fitted.phases.to_dict("records")
+                    for metric in (names.PARAMS_TRAINABLE, names.PARAMS_NON_TRAINABLE)
                 },
             }
         )
@@ -159,7 +166,7 @@ def train(config: "Config", command: str) -> str:
         )
         run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
         run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
-        run.log_model(model, dataset.pixels[dataset.rows("test")[:1]])
+        run.log_model(model, dataset.pixels[dataset.rows("test")[:1]], dataset.classes)
     return run_id
 
 

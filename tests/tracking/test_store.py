@@ -78,10 +78,16 @@ def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
     assert open_store(None, "leafexp", tmp_path / "default").uri == uris["environment"]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     store = open_store(None, "leafexp", tmp_path / "default")
-    assert store.root == tmp_path / "default"
+    assert store.database == tmp_path / "default" / "mlflow.db"
     assert "tags.%60sweep%60%20%3D%20%27a%20b%27" in store.charts_link("a b")
     monkeypatch.chdir(tmp_path)
     assert store.ui_command() == f"cd '{tmp_path}/default' && mlflow ui"
     monkeypatch.chdir(tmp_path / "default")
     assert store.ui_command() == "mlflow ui"
+    elsewhere = open_store(f"sqlite:///{tmp_path}/given/runs.db", "leafexp", tmp_path)
+    assert elsewhere.ui_command() == f"mlflow ui --backend-store-uri '{elsewhere.uri}'"
+    found = MlflowClient(elsewhere.uri).get_experiment(elsewhere.experiment_id)
+    assert found.artifact_location == (tmp_path / "given" / "mlruns").as_uri()
+    with pytest.raises(UserError, match="nowhere does not exist. Choose another with tracking.uri=URI"):
+        open_store("sqlite:////nowhere/mlflow.db", "leafexp", tmp_path)
     assert mlflow.active_run() is None

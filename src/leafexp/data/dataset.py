@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from leafexp.data import pixels as pixels_module
 from leafexp.data import splits
+from leafexp.data.pixels import load
 from leafexp.errors import UserError
 
 
@@ -49,7 +49,7 @@ def prepare(
     Raises:
         UserError: unusable images with on_bad_image=error, all named at once; or a class that can't be split.
     """
-    pixels, checksums, problems = pixels_module.load(catalog, image_size)
+    pixels, checksums, problems = load(catalog, image_size)
     skipped = pd.DataFrame(
         {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
     )

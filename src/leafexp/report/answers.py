@@ -51,7 +51,7 @@ def answer_questions(rows: Sequence[Row]) -> list[Answer]:
     comparisons = compare(rows)
     answers = (
         [*performance(rows), *ranking(rows, comparisons), *reasons(rows), *missing_arms(rows)],
-        [*speed(rows), *freezing(rows), *pretraining(rows, comparisons)],
+        [*speed(rows), *freezing(rows), *cached(rows), *pretraining(rows, comparisons)],
         [*unfreezing(rows, comparisons), *stability(rows), *best(rows, comparisons), *partial(rows, comparisons)],
     )
     return [Answer(question, said) for question, said in zip(QUESTIONS, answers, strict=True)]
@@ -145,6 +145,17 @@ def freezing(rows: Sequence[Row]) -> list[str]:
             f"{command(rows, f'model={transfer_model(rows)} freeze=frozen,unfrozen')}."
         )
     return said
+
+
+def cached(rows: Sequence[Row]) -> list[str]:
+    """How much of a row's time went into computing its frozen layers once instead of each epoch."""
+    return [
+        f"{row.name}: its frozen layers were computed once a phase, not each epoch; that took "
+        f"{four_digits(row.mean(names.PREFIX_SECONDS))} s of its {four_digits(row.mean(names.TOTAL_SECONDS))} s and is "
+        "in its seconds per epoch."
+        for row in rows
+        if not row.control and row.mean(names.PREFIX_SECONDS) > 0
+    ]
 
 
 def pretraining(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:

@@ -13,12 +13,17 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str], title: str) 
     size = 3.5 + 0.55 * len(classes)
     figure = Figure(figsize=(size + 1.5, size), dpi=110, layout="constrained")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay.from_predictions(
-        predictions["label"], predictions["predicted"], labels=classes, ax=axes, cmap="Blues", xticks_rotation=40
+    ConfusionMatrixDisplay.from_predictions(
+        predictions["label"],
+        predictions["predicted"],
+        labels=classes,
+        ax=axes,
+        cmap="Blues",
+        xticks_rotation=40,
+        colorbar=False,
     )
     for label in axes.get_xticklabels():
         label.set_horizontalalignment("right")
-    display.im_.colorbar.remove()
     axes.set(title=title, xlabel="predicted", ylabel="true")
     return figure
 

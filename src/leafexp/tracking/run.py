@@ -20,6 +20,7 @@ from mlflow.models import Model
 
 from leafexp import names
 from leafexp.errors import UserError
+from leafexp.paths import IN_CHECKOUT, ROOT
 from leafexp.tracking.store import Store
 
 _MAX_TAG_CHARACTERS = 5000
@@ -102,8 +103,8 @@ def log_picture(figure: Figure, artifact: str) -> None:
     mlflow.log_figure(figure, artifact)
 
 
-def log_model(model: keras.Model, example: np.ndarray) -> None:
-    """Log the model in MLflow's keras flavour; it takes raw pixels, `example` being a batch of them."""
+def log_model(model: keras.Model, example: np.ndarray, classes: list[str]) -> None:
+    """Log the model in MLflow's keras flavour, its classes as metadata; it takes raw pixels, as `example` has them."""
     # With the requirements given, MLflow need not find them out by loading the model in a process of its own.
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")]
     # MLflow tries the model on the example, and Keras draws a progress bar for it.
@@ -119,6 +120,7 @@ def log_model(model: keras.Model, example: np.ndarray) -> None:
             signature=mlflow.models.infer_signature(example, model.predict(example, verbose=0)),
             input_example=example,
             pip_requirements=requirements,
+            metadata={"classes": classes},
         )
 
 
@@ -127,13 +129,15 @@ def _save_model(path: str, **arguments: Any) -> None:
     mlflow.keras.save_model(path=path, **arguments)
 
 
-def git_commit(folder: Path) -> str:
-    """The commit that `folder` is at, with `-dirty` when files differ from it; "unknown" outside a git checkout."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+def git_commit() -> str:
+    """The commit this code is at, with `-dirty` when files differ from it; the installed version outside a checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if IN_CHECKOUT:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        pass
+    return f"none (leafexp {importlib.metadata.version('leafexp')})"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

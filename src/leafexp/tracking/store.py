@@ -7,7 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 # MLflow reports its usage over the network unless told not to; photos and figures of our users are theirs.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,12 +29,12 @@ class Store:
     Attributes:
         uri: MLflow's tracking URI.
         experiment_id: the experiment that runs are logged to.
-        root: the folder of mlflow.db; None for a store given by URI.
+        database: the file of an SQLite store, artifacts beside it in mlruns/; None for a server or another database.
     """
 
     uri: str
     experiment_id: str
-    root: Path | None
+    database: Path | None
 
     def charts_link(self, sweep: str) -> str:
         """The page of MLflow's UI with the charts of one sweep, on the server or where `mlflow ui` serves it."""
@@ -47,9 +47,9 @@ class Store:
         """What to type to serve the store, None when a server does already."""
         if self.uri.startswith("http"):
             return None
-        if self.root is None:
+        if self.database is None or self.database.name != "mlflow.db":
             return f"mlflow ui --backend-store-uri '{self.uri}'"
-        return "mlflow ui" if Path.cwd() == self.root else f"cd '{self.root}' && mlflow ui"
+        return "mlflow ui" if Path.cwd() == self.database.parent else f"cd '{self.database.parent}' && mlflow ui"
 
 
 def open_store(uri: str | None, experiment: str, root: Path) -> Store:
@@ -65,21 +65,27 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
     """
     default = path_to_local_sqlite_uri(str(root / "mlflow.db"))
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
-    if uri == default:
-        if old := next(root.glob("mlruns/[0-9]*/meta.yaml"), None):
-            raise UserError(
-                f"{old.parents[1]} is a file store of MLflow before 3; it can't share a folder with mlflow.db. "
-                "Move it away, or convert it with `mlflow migrate-filestore`."
-            )
-        if not os.access(root, os.W_OK):
-            raise UserError(
-                f"The tracking store can't be made: {root} is not writable. Choose another: tracking.uri=URI."
-            )
+    database = None
+    if uri.startswith("sqlite:///"):
+        database = Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
+        _check_folder(database.parent)
     # The first use creates some 50 tables; two processes at once leave them half made.
     who = f"{getpass.getuser()} {uri}"
     lock = f"leafexp-{hashlib.sha256(who.encode()).hexdigest()[:16]}.lock"
     with FileLock(Path(tempfile.gettempdir()) / lock):
-        return _with_experiment(Store(uri, "", root if uri == default else None), experiment)
+        return _with_experiment(Store(uri, "", database), experiment)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise UserError if an SQLite store can't live in `folder`."""
+    if not os.access(folder, os.W_OK):
+        why = "is not writable" if folder.is_dir() else "does not exist"
+        raise UserError(f"The tracking store can't be opened: {folder} {why}. Choose another with tracking.uri=URI.")
+    if old := next(folder.glob("mlruns/[0-9]*/meta.yaml"), None):
+        raise UserError(
+            f"{old.parents[1]} is a file store of MLflow before 3; it can't share a folder with mlflow.db. "
+            "Move it away, or convert it with `mlflow migrate-filestore`."
+        )
 
 
 def _with_experiment(store: Store, name: str) -> Store:
@@ -90,7 +96,7 @@ def _with_experiment(store: Store, name: str) -> Store:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                location = path_to_local_file_uri(str(store.root / "mlruns")) if store.root else None
+                location = path_to_local_file_uri(str(store.database.parent / "mlruns")) if store.database else None
                 experiment_id = client.create_experiment(name, artifact_location=location)
             except MlflowException as error:
                 # Another process, or another machine, was first.
@@ -106,4 +112,4 @@ def _with_experiment(store: Store, name: str) -> Store:
             experiment_id = found.experiment_id
     except MlflowException as error:
         raise UserError(f"The tracking store {store.uri} can't be used: {str(error).splitlines()[0]}") from None
-    return Store(store.uri, experiment_id, store.root)
+    return Store(store.uri, experiment_id, store.database)
