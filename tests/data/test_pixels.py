@@ -91,6 +91,15 @@ def bad_files(folder: Path) -> dict[str, str]:
     return {name: reason for name, (_, reason) in contents.items()} | {"dangling.jpg": "no such file"}
 
 
+def test_a_split_column_that_parts_a_leaf_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part in ("train", "validation", "test"):
+        write_photos(tmp_path / part, {"blight": 4, "healthy": 4})
+    prepare(read_folder(str(tmp_path)), 32, "error", 0.2, 0.2, split_seed=0)
+    assert not caplog.records
+    prepare(read_folder(str(tmp_path), r"(leaf\d+)_"), 32, "error", 0.2, 0.2, split_seed=0)
+    assert "puts photos of 4 leaves on several sides" in caplog.text
+
+
 def test_all_bad_images_are_named_at_once_or_skipped_and_recorded(tmp_path: Path) -> None:
     write_photos(tmp_path, {"blight": 10, "healthy": 10})
     reasons = bad_files(tmp_path / "blight")

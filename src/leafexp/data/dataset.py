@@ -1,5 +1,6 @@
 """Images with labels and splits, ready to train on, and the order in which training sees them."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import tensorflow as tf
 from leafexp.data import splits
 from leafexp.data.pixels import load
 from leafexp.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ def prepare(
     if gone:
         raise UserError(f"Class {gone[0]!r} has no usable image.")
     table["split"] = splits.split(table, validation_share, test_share, split_seed)
+    crossing = int((table.groupby("group")["split"].nunique() > 1).sum())
+    if crossing:
+        log.warning(
+            "The split column puts photos of %d leaves on several sides: the test is easier than it looks.", crossing
+        )
     classes = sorted(table["label"].unique())
     table["class_index"] = table["label"].map({label: index for index, label in enumerate(classes)})
     return Dataset(pixels, table, classes, skipped, splits.data_hash(table), splits.split_hash(table))
