@@ -16,7 +16,7 @@ test: $(VENV)/leafexp-tests-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/leafexp-tests-installed
 	$(BIN)/pytest -m slow
