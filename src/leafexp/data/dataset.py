@@ -70,7 +70,7 @@ def prepare(
     if gone:
         raise UserError(f"Class {gone[0]!r} has no usable image.")
     table["split"] = splits.split(table, validation_share, test_share, split_seed)
-    crossing = int((table.groupby("group")["split"].nunique() > 1).sum())
+    crossing = int(table.groupby("group")["split"].nunique().gt(1).sum())
     if crossing:
         log.warning(
             "The split column puts photos of %d leaves on several sides: the test is easier than it looks.", crossing

@@ -42,7 +42,7 @@ def rate(value: float) -> str:
 
 def p_value(value: float) -> str:
     """A p value with its sign: `p = 0.031`."""
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.3g}"
 
 
 def listed(words: list[str]) -> str:

@@ -1,6 +1,7 @@
 """One MLflow run: its start, what it logs and how it ends. With `store`, the only writer to MLflow."""
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import subprocess
@@ -129,6 +130,7 @@ def _save_model(path: str, **arguments: Any) -> None:
     mlflow.keras.save_model(path=path, **arguments)
 
 
+@functools.cache  # the code of this process is the code it started with
 def git_commit() -> str:
     """The commit this code is at, with `-dirty` when files differ from it; the installed version outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
