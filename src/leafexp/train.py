@@ -166,7 +166,9 @@ def train(config: "Config", command: str) -> str:
         )
         run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
         run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
-        run.log_model(model, dataset.pixels[dataset.rows("test")[:1]], dataset.classes)
+        example = dataset.pixels[dataset.rows("test")[:1]]
+        probabilities = evaluation.probabilities(predictions, dataset.classes)[:1]
+        run.log_model(model, example, probabilities, dataset.classes)
     return run_id
 
 

@@ -1,9 +1,7 @@
 """One MLflow run: its start, what it logs and how it ends. With `store`, the only writer to MLflow."""
 
-import contextlib
 import functools
 import importlib.metadata
-import io
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
@@ -104,12 +102,11 @@ def log_picture(figure: Figure, artifact: str) -> None:
     mlflow.log_figure(figure, artifact)
 
 
-def log_model(model: keras.Model, example: np.ndarray, classes: list[str]) -> None:
-    """Log the model in MLflow's keras flavour, its classes as metadata; it takes raw pixels, as `example` has them."""
+def log_model(model: keras.Model, example: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> None:
+    """Log the model in MLflow's keras flavour, its classes as metadata; from `example` pixels to `probabilities`."""
     # With the requirements given, MLflow need not find them out by loading the model in a process of its own.
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")]
-    # MLflow tries the model on the example, and Keras draws a progress bar for it.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Model.log(
             None,
@@ -118,7 +115,7 @@ def log_model(model: keras.Model, example: np.ndarray, classes: list[str]) -> No
             name=names.MODEL_NAME,
             # Without the optimizer: a third of the size, and it loads where leafexp is not installed.
             model=keras.Model(model.inputs, model.outputs),
-            signature=mlflow.models.infer_signature(example, model.predict(example, verbose=0)),
+            signature=mlflow.models.infer_signature(example, probabilities),
             input_example=example,
             pip_requirements=requirements,
             metadata={"classes": classes},

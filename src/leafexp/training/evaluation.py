@@ -11,22 +11,27 @@ from leafexp.data.dataset import Dataset, evaluation_batches
 
 def predict(model: keras.Model, dataset: Dataset, batch_size: int) -> pd.DataFrame:
     """One row a test image: path, label, predicted, and a probability per class (columns named by class)."""
-    probabilities = model.predict(evaluation_batches(dataset, "test", batch_size).map(lambda x, _: x), verbose=0)
+    output = model.predict(evaluation_batches(dataset, "test", batch_size).map(lambda x, _: x), verbose=0)
     table = dataset.table.loc[dataset.rows("test"), ["path", "label"]].reset_index(drop=True)
-    table["predicted"] = np.array(dataset.classes)[probabilities.argmax(axis=1)]
+    table["predicted"] = np.array(dataset.classes)[output.argmax(axis=1)]
     # A class may be named like one of the columns before it, so the probabilities' names carry a prefix.
-    return table.join(pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in dataset.classes]))
+    return table.join(pd.DataFrame(output, columns=[f"probability_{name}" for name in dataset.classes]))
+
+
+def probabilities(predictions: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """The predicted probabilities, float32, shape (images, classes)."""
+    return predictions[[f"probability_{name}" for name in classes]].to_numpy(np.float32)
 
 
 def score(predictions: pd.DataFrame, classes: list[str]) -> dict[str, float]:
     """Test accuracy and macro F1 in [0, 1], and cross-entropy in nats."""
-    probabilities = predictions[[f"probability_{name}" for name in classes]].to_numpy(np.float64)
+    output = probabilities(predictions, classes).astype(np.float64)
     return {
         names.TEST_ACCURACY: float((predictions["label"] == predictions["predicted"]).mean()),
         names.TEST_LOSS: float(
             log_loss(
                 pd.Categorical(predictions["label"], categories=classes).codes,
-                probabilities / probabilities.sum(axis=1, keepdims=True),
+                output / output.sum(axis=1, keepdims=True),
                 labels=range(len(classes)),
             )
         ),
