@@ -72,8 +72,8 @@ def fit(
         learner, seen = _without_prefix(model, dataset, batch_size) if cache_prefix else (model, dataset)
         prefix_seconds = time.perf_counter() - watch.epoch_started
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
-        # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric is
-        # an object, whose variables are there already, and the optimizer is built.
+        # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
+        # is an object, whose variables are there already, and the optimizer is built.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name=names.ACCURACY)
         learner.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=[accuracy])
         optimizer.build(learner.trainable_variables)
