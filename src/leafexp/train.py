@@ -136,7 +136,8 @@ def train(config: "Config", command: str) -> str:
         )
 
         predictions = evaluation.predict(model, dataset, batch_size)
-        trainable, non_trainable = freeze.parameter_counts(model)
+        last_phase = fitted.phases.iloc[-1]
+        trainable, non_trainable = last_phase[names.PARAMS_TRAINABLE], last_phase[names.PARAMS_NON_TRAINABLE]
         run.log_results(
             {
                 names.PARAMS_TOTAL: trainable + non_trainable,

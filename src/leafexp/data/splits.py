@@ -57,15 +57,15 @@ def _draw(table: pd.DataFrame, parts: pd.Series, missing: dict[str, float], seed
 
 def split_hash(table: pd.DataFrame) -> str:
     """SHA-256 over the sorted (path, split) pairs of `table`."""
-    return hash_rows(table, ["path", "split"])
+    return _hash_rows(table, ["path", "split"])
 
 
 def data_hash(table: pd.DataFrame) -> str:
     """SHA-256 over the sorted (path, label, sha256) triples of `table`: what is trained on, wherever it lies."""
-    return hash_rows(table, ["path", "label", "sha256"])
+    return _hash_rows(table, ["path", "label", "sha256"])
 
 
-def hash_rows(table: pd.DataFrame, columns: list[str]) -> str:
+def _hash_rows(table: pd.DataFrame, columns: list[str]) -> str:
     """SHA-256 over the given columns, whatever the order of the rows."""
     rows = sorted("\t".join(row) for row in table[columns].astype(str).itertuples(index=False))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
