@@ -1,17 +1,20 @@
 """Data and models that several tests share: small, offline, made once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from leafexp.data.dataset import Dataset, prepare
+from leafexp.paths import cache_folder
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REAL_PHOTOS = CHECKOUT.parent / "shared" / "data" / "plantvillage6.csv"
@@ -31,6 +34,19 @@ def write_photos(folder: Path, counts: dict[str, int], size: int = 40) -> None:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"leaf{number // 2}_{number % 2}.jpg")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that starts empty, but for weights that were fetched before."""
+    fetched = list(cache_folder().glob("*.whl"))
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        cache_folder().mkdir()
+        for wheel in fetched:
+            (cache_folder() / wheel.name).symlink_to(wheel)
+        yield cache_folder()
+
+
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three classes, 72 photos of 32 px in pairs of one leaf."""
@@ -39,4 +55,4 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, {"blight": 24, "healthy": 24, "mold": 24})
     catalog: pd.DataFrame = read_folder(str(folder), r"(leaf\d+)_")
-    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0)
+    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, cache_bytes=10**9)

@@ -23,6 +23,7 @@ from leafexp.training.phases import BATCH_NORM_POLICIES, Phase
 BUILDABLE = ("leafexp.", "keras.")
 BAD_IMAGE_POLICIES = ("error", "skip")
 SCHEDULES = ("constant", "cosine", "step")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclass
@@ -75,10 +76,13 @@ class DataConfig:
 
 @dataclass
 class TrainerConfig:
-    """Images per optimizer step, and whether what is frozen is computed once a phase."""
+    """Images per optimizer step, and how a step is computed: only `precision` changes more than rounding."""
 
     batch_size: int = 32
     cache_prefix: bool = True
+    fused_batch_norm: bool = True
+    pointwise_matmul: bool = True
+    precision: str = "float32"
 
 
 @dataclass
@@ -102,6 +106,7 @@ class Config:
     epochs: int = 10
     seed: int = 0
     sweep: str | None = None
+    cache_gb: float = 10.0
 
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -274,6 +279,8 @@ def _check_values(config: Config) -> None:
     expect(config.epochs >= 1, "epochs", "at least 1", config.epochs)
     expect(config.seed >= 0, "seed", "0 or more", config.seed)
     expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
+    expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
+    expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     for key in ("validation_share", "test_share"):

@@ -1,5 +1,6 @@
 """Where the configuration lies, and where runs leave what they make."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -8,3 +9,8 @@ IN_CHECKOUT = (_CHECKOUT / "conf" / "config.yaml").is_file() and (_CHECKOUT / "p
 CONF_DIR = _CHECKOUT / "conf" if IN_CHECKOUT else _PACKAGE / "conf"
 # mlflow.db, mlruns/, outputs/, data/ and reports/ lie in the checkout; for an installed wheel, where it is used.
 ROOT = _CHECKOUT if IN_CHECKOUT else Path.cwd()
+
+
+def cache_folder() -> Path:
+    """Where weights, decoded photos and features lie, for all projects of the user: in XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leafexp"

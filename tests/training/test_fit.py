@@ -11,7 +11,7 @@ from leafexp import names
 from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
 from leafexp.errors import UserError
 from leafexp.training import evaluation
-from leafexp.training.fit import EpochRow, Fit, fit
+from leafexp.training.fit import EpochRow, Fit, Speed, fit
 from leafexp.training.optimizer import learning_rate_schedule
 from leafexp.training.phases import Phase, plan
 
@@ -32,6 +32,7 @@ def small_model(num_classes: int = 3) -> keras.Model:
     )
 
 
+TIMED = (*names.TIMINGS, names.IMAGES_PER_SECOND)
 HEAD_THEN = {"head": Phase("head", 0.5, 1.0, "inference")}
 
 
@@ -58,7 +59,7 @@ def train(
         batch_size=10,
         seed=0,
         on_epoch=watch,
-        cache_prefix=cache_prefix,
+        speed=Speed(cache_prefix=cache_prefix),
     )
     assert [row["epoch"] for row in seen] == list(range(1, epochs + 1))
     return model, fitted
@@ -97,7 +98,7 @@ def test_a_frozen_weight_that_moves_stops_the_run(dataset: Dataset) -> None:
 
     phases = plan({"head": Phase("head", batch_norm="inference")}, 1, pretrained=True)
     with pytest.raises(RuntimeError, match="phase 'head' was to leave frozen have changed"):
-        fit(model, phases, dataset, lambda *_: keras.optimizers.SGD(), 10, 0, meddle)
+        fit(model, phases, dataset, lambda *_: keras.optimizers.SGD(), 10, 0, meddle, Speed())
 
 
 def test_batch_norm_statistics_follow_the_policy(dataset: Dataset) -> None:
@@ -116,7 +117,7 @@ def test_batch_norm_statistics_follow_the_policy(dataset: Dataset) -> None:
 def test_the_same_seed_gives_the_same_numbers(dataset: Dataset) -> None:
     phases = HEAD_THEN | {"tune": Phase("all", 1.0, 0.1)}
     (first, first_fit), (second, second_fit) = train(dataset, phases), train(dataset, phases)
-    columns = [name for name in names.EPOCH_METRICS if name != names.EPOCH_SECONDS]
+    columns = [name for name in names.EPOCH_METRICS if name not in TIMED]
     assert first_fit.history[columns].equals(second_fit.history[columns])
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -129,7 +130,7 @@ def test_computing_the_frozen_prefix_once_changes_no_bit(dataset: Dataset, learn
     (whole, whole_fit), (cached, cached_fit) = (train(dataset, phases, cache_prefix=cache) for cache in (False, True))
     assert list(whole_fit.phases["cached_layers"]) == [0, 0]
     assert (cached_fit.phases["cached_layers"] > 0).all()
-    columns = [name for name in names.EPOCH_METRICS if name != names.EPOCH_SECONDS]
+    columns = [name for name in names.EPOCH_METRICS if name not in TIMED]
     pd.testing.assert_frame_equal(whole_fit.history[columns], cached_fit.history[columns], check_exact=True)
     for one, other in zip(whole.get_weights(), cached.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

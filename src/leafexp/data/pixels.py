@@ -1,14 +1,27 @@
-"""Photos become pixels: every file is read once, checked, decoded and resized."""
+"""Photos become pixels: every file is checked, and decoded and resized once, into the cache."""
 
+import functools
 import hashlib
 import io
+import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import PIL
 from PIL import Image, ImageOps
 from tqdm import tqdm
+
+from leafexp.cache import Stored, get_or_make
+from leafexp.errors import UserError
+
+T = TypeVar("T")
+
+# Goes into the cache's keys: to be changed with anything in `decode` that changes a pixel.
+_PREPROCESSING = "upright, on white, squeezed, bilinear, 1"
 
 
 def decode(content: bytes, image_size: int) -> np.ndarray:
@@ -37,35 +50,80 @@ def decode(content: bytes, image_size: int) -> np.ndarray:
         raise ValueError(f"broken image ({error})") from None
 
 
-def load(table: pd.DataFrame, image_size: int) -> tuple[np.ndarray, list[str], dict[int, str]]:
-    """Every image of `table` (column `file`), read once.
+def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored, list[str], dict[int, str]]:
+    """Every usable image of `table` (column `file`): decoded on first use, from the cache after that.
+
+    The files are read each time (once a process), as only their contents tell whether the cache has them.
 
     Returns:
-        Pixels, uint8 in [0, 255], shape (images, image_size, image_size, 3); the SHA-256 of each file; and why each
-        unusable image is so, by row. An unusable image's pixels are 0 and its SHA-256 is "".
+        Pixels in the table's order without the unusable images, uint8 in [0, 255], shape (images, image_size,
+        image_size, 3); the SHA-256 of each file, "" where it can't be read; and why each unusable image is so, by row.
+
+    Raises:
+        UserError: the pixels don't fit into the cache, or a file changed between two looks at it.
     """
-    pixels = np.zeros((len(table), image_size, image_size, 3), np.uint8)
-    checksums = [""] * len(table)
+    files = list(table["file"])
     problems: dict[int, str] = {}
 
-    def read(row: int) -> None:
+    def checksum(row: int) -> str:
         try:
-            with open(table["file"].iloc[row], "rb") as file:
-                content = file.read()
-            pixels[row] = decode(content, image_size)
-            checksums[row] = hashlib.sha256(content).hexdigest()
+            status = os.stat(files[row])
+            return _sha256(files[row], status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
             problems[row] = "no such file"
         except OSError as error:
             problems[row] = f"can't be read ({error.strerror})"
-        except ValueError as error:
-            problems[row] = str(error)
+        return ""
 
+    checksums = list(_in_parallel(checksum, range(len(files)), "Checking photos"))
+    rows = [row for row, value in enumerate(checksums) if value]
+
+    def decoded(row: int) -> np.ndarray | str:
+        try:
+            with open(files[row], "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise UserError(f"{files[row]} was there a moment ago and can't be read now: {error.strerror}.") from None
+        if hashlib.sha256(content).hexdigest() != checksums[row]:
+            raise UserError(f"{files[row]} changed while the photos were read. Start again when it is complete.")
+        try:
+            return decode(content, image_size)
+        except ValueError as error:
+            return str(error)
+
+    def make(about: dict[str, Any]) -> Iterator[np.ndarray]:
+        about["unusable"] = {}
+        for place, result in enumerate(_in_parallel(decoded, rows, "Decoding photos")):
+            if isinstance(result, str):
+                about["unusable"][place] = result
+            else:
+                yield result[None]
+
+    content = json.dumps([PIL.__version__, _PREPROCESSING, image_size, [checksums[row] for row in rows]])
+    stored = get_or_make(
+        "pixels",
+        hashlib.sha256(content.encode()).hexdigest(),
+        f"{len(rows)} photos at {image_size} px",
+        len(rows),
+        (image_size, image_size, 3),
+        np.uint8,
+        make,
+        cache_bytes,
+    )
+    problems |= {rows[int(place)]: reason for place, reason in stored.about["unusable"].items()}
+    return stored, checksums, dict(sorted(problems.items()))
+
+
+@functools.cache  # a sweep's jobs share a process; a file that changes has another time or size
+def _sha256(file: str, size: int, modified: int) -> str:  # noqa: ARG001
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _in_parallel(work: Callable[[int], T], rows: Sequence[int], title: str) -> Iterator[T]:
+    """The results of `work` in order, by as many threads as there are processors, under a progress bar."""
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        list(
-            tqdm(workers.map(read, range(len(table))), "Reading photos", len(table), unit="", leave=False, disable=None)
-        )
-    return pixels, checksums, dict(sorted(problems.items()))
+        yield from tqdm(workers.map(work, rows), title, len(rows), unit="", leave=False, disable=None)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

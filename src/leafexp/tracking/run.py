@@ -1,11 +1,14 @@
 """One MLflow run: its start, what it logs and how it ends. With `store`, the only writer to MLflow."""
 
+import contextlib
 import functools
 import importlib.metadata
+import math
+import os
+import re
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +26,10 @@ from leafexp.paths import IN_CHECKOUT, ROOT
 from leafexp.tracking.store import Store
 
 _MAX_TAG_CHARACTERS = 5000
+_CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux's
 
 
-@contextmanager
+@contextlib.contextmanager
 def tracked(store: Store, row: str, tags: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[str]:
     """A run in the store for as long as the block lasts; yields its id.
 
@@ -36,6 +40,8 @@ def tracked(store: Store, row: str, tags: Mapping[str, str], config: Mapping[str
         warnings.simplefilter("ignore")
         run = mlflow.start_run(experiment_id=store.experiment_id, run_name=row, tags={names.ROW: row, **tags})
     status = "FINISHED"
+    with contextlib.suppress(OSError):
+        _CLEAR_PEAK.write_text("5")
     try:
         mlflow.log_params(dict(_flat(config)))
         mlflow.log_dict(dict(config), names.CONFIG_FILE)
@@ -82,8 +88,19 @@ def log_epoch(row: Mapping[str, float | int | str]) -> None:
 
 
 def log_results(metrics: Mapping[str, float]) -> None:
-    """Log metrics that a run has one value of."""
-    mlflow.log_metrics({name: float(value) for name, value in metrics.items()})
+    """Log metrics that a run has one value of; NaN says that one does not apply, and is left out."""
+    mlflow.log_metrics({name: float(value) for name, value in metrics.items() if value == value})
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process had resident since its run began, in 10^6 bytes; NaN where only Linux tells.
+
+    In a sweep it includes what earlier runs of the process left behind.
+    """
+    if not os.access(_CLEAR_PEAK, os.W_OK):
+        return math.nan
+    (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+    return int(kibibytes) * 1024 / 1e6
 
 
 def log_tags(tags: Mapping[str, str]) -> None:

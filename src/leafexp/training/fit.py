@@ -1,5 +1,6 @@
 """Training: one phase after the other, every epoch measured, the best weights kept."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -8,14 +9,29 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from leafexp import names
+from leafexp.cache import CacheTooSmall
 from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
+from leafexp.training.kernels import faster
 from leafexp.training.phases import PlannedPhase
 
+log = logging.getLogger(__name__)
+
 EpochRow = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What makes training faster; see conf/config.yaml, `trainer`."""
+
+    cache_prefix: bool = True
+    cache_bytes: int = 10**10
+    fused_batch_norm: bool = True
+    pointwise_matmul: bool = True
 
 
 @dataclass(frozen=True)
@@ -24,15 +40,19 @@ class Fit:
 
     Attributes:
         history: one row an epoch: epoch (from 1), phase, and the metrics of names.EPOCH_METRICS.
-        phases: one row a phase: what learned, its epochs, learning rate, batch norm and parameter counts.
+        phases: one row a phase: what learned, its epochs, batch norm, parameter counts and frozen prefix.
         best_epoch: the epoch with the highest validation accuracy, of equals the lowest validation loss.
         total_seconds: wall time from the start of the first epoch to the end of the last.
+        learner: the part of the model behind the last phase's frozen prefix; the model where there is none.
+        seen: what the learner takes in place of photos: the images with the prefix's outputs.
     """
 
     history: pd.DataFrame
     phases: pd.DataFrame
     best_epoch: int
     total_seconds: float
+    learner: keras.Model
+    seen: Dataset
 
 
 def fit(
@@ -43,7 +63,7 @@ def fit(
     batch_size: int,
     seed: int,
     on_epoch: Callable[[EpochRow], None],
-    cache_prefix: bool = True,
+    speed: Speed,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
@@ -55,27 +75,33 @@ def fit(
         batch_size: images an optimizer step.
         seed: of the order of images.
         on_epoch: called with each epoch's row as soon as the epoch is over.
-        cache_prefix: compute the layers before the first that learns once a phase; the results are the same.
+        speed: how to compute it.
 
     Raises:
         UserError: the loss is no longer a finite number.
         RuntimeError: a weight that was to stay frozen changed.
     """
     steps = steps_per_epoch(dataset, batch_size)
-    watch = _EpochWatch(model, on_epoch)
+    watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch)
     phase_rows = []
     first_epoch = 0
     for planned in plan:
         momentum = freeze.apply(model, planned.phase, steps)
         before = freeze.frozen_checksum(model)
         watch.begin_phase(planned.name)
-        learner, seen = _without_prefix(model, dataset, batch_size) if cache_prefix else (model, dataset)
-        prefix_seconds = time.perf_counter() - watch.epoch_started
+        learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
+        watch.begin_training()
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
         # is an object, whose variables are there already, and the optimizer is built.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name=names.ACCURACY)
-        learner.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=[accuracy])
+        learner.compile(
+            optimizer=optimizer,
+            loss="sparse_categorical_crossentropy",
+            metrics=[accuracy],
+            # On flat features a step takes a millisecond, less than coming back from TensorFlow after it.
+            steps_per_execution=steps if seen.pixels.ndim == 2 else 1,
+        )
         optimizer.build(learner.trainable_variables)
         trainable, non_trainable = freeze.parameter_counts(model)
         phase_rows.append(
@@ -88,32 +114,58 @@ def fit(
                 "learning_rate_factor": planned.phase.learning_rate_factor,
                 names.PARAMS_TRAINABLE: trainable,
                 names.PARAMS_NON_TRAINABLE: non_trainable,
-                "cached_layers": len(model.layers) - len(learner.layers) + 1 if learner is not model else 0,
-                names.PREFIX_SECONDS: prefix_seconds if learner is not model else 0.0,
+                "cached_layers": len(model.layers) - len(learner.layers) + 1 if features else 0,
+                names.PREFIX_SECONDS: features.seconds if features else 0.0,
+                names.PREFIX_REUSED_SECONDS: features.seconds if features and features.reused else 0.0,
+                names.PREFIX_FORWARD_SECONDS: features.forward_seconds * watch.images if features else np.nan,
             }
         )
-        learner.fit(
-            training_batches(seen, batch_size, seed, first_epoch, planned.epochs),
-            validation_data=evaluation_batches(seen, "validation", batch_size),
-            initial_epoch=first_epoch,
-            epochs=first_epoch + planned.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # the batches come in this epoch's order
-            callbacks=[watch],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        batches = _clocked(training_batches(seen, batch_size, seed, first_epoch, planned.epochs), watch.waited)
+        with faster(learner, speed.fused_batch_norm, speed.pointwise_matmul):
+            learner.fit(
+                batches,
+                validation_data=evaluation_batches(seen, "validation", batch_size),
+                initial_epoch=first_epoch,
+                epochs=first_epoch + planned.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,  # the batches come in this epoch's order
+                callbacks=[watch],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
         first_epoch += planned.epochs
     model.set_weights(watch.best_weights)
-    return Fit(pd.DataFrame(watch.rows), pd.DataFrame(phase_rows), watch.best_epoch, watch.ended - watch.started)
+    learner, seen, _ = _without_prefix(model, dataset, batch_size, speed)
+    history, phases = pd.DataFrame(watch.rows), pd.DataFrame(phase_rows)
+    return Fit(history, phases, watch.best_epoch, watch.ended - watch.started, learner, seen)
 
 
-def _without_prefix(model: keras.Model, dataset: Dataset, batch_size: int) -> tuple[keras.Model, Dataset]:
+def _without_prefix(
+    model: keras.Model, dataset: Dataset, batch_size: int, speed: Speed
+) -> tuple[keras.Model, Dataset, prefix.Features | None]:
     """The part of the model that learns and the features it learns from; all of both where no prefix is frozen."""
-    parts = prefix.split(model)
-    features = prefix.with_features(dataset, parts.prefix, batch_size) if parts else None
-    return (parts.tail, features) if parts and features else (model, dataset)
+    parts = prefix.split(model) if speed.cache_prefix else None
+    if parts is None:
+        return model, dataset, None
+    try:
+        features = prefix.features(dataset, parts.prefix, batch_size, speed.cache_bytes)
+    except CacheTooSmall as error:
+        log.warning("Frozen layers are computed in each epoch: %s", error)
+        return model, dataset, None
+    return parts.tail, features.dataset, features
+
+
+def _clocked(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
+    """The same batches; the seconds that training waits for each are added to `waited`."""
+    asked = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+
+    def note(asked_at: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.control_dependencies([waited.assign_add(tf.timestamp() - asked_at)]):
+            return tf.identity(batch[0]), tf.identity(batch[1])
+
+    # zip asks its parts in order: for the time first, then for the batch.
+    return tf.data.Dataset.zip(asked, batches).map(note).with_options(batches.options())
 
 
 class _EpochWatch(keras.callbacks.Callback):
@@ -122,9 +174,10 @@ class _EpochWatch(keras.callbacks.Callback):
     A phase's first epoch includes what comes before its first step: the prefix's features and the tracing of graphs.
     """
 
-    def __init__(self, whole_model: keras.Model, on_epoch: Callable[[EpochRow], None]) -> None:
+    def __init__(self, whole_model: keras.Model, images: int, on_epoch: Callable[[EpochRow], None]) -> None:
         super().__init__()
         self.whole_model = whole_model
+        self.images = images
         self.on_epoch = on_epoch
         self.phase = ""
         self.phase_begins = False
@@ -134,7 +187,10 @@ class _EpochWatch(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] = []
         self.started = 0.0
         self.epoch_started = 0.0
+        self.training_started = 0.0
+        self.validation_started = 0.0
         self.ended = 0.0
+        self.waited = tf.Variable(0.0, trainable=False, dtype=tf.float64)
 
     def begin_phase(self, name: str) -> None:
         """Start the clock of the phase's first epoch."""
@@ -142,17 +198,33 @@ class _EpochWatch(keras.callbacks.Callback):
         self.epoch_started = time.perf_counter()
         self.started = self.started or self.epoch_started
 
+    def begin_training(self) -> None:
+        """The frozen prefix is computed; what follows is training."""
+        self.training_started = time.perf_counter()
+
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if not self.phase_begins:
-            self.epoch_started = time.perf_counter()
+            self.epoch_started = self.training_started = time.perf_counter()
         self.phase_begins = False
+        self.waited.assign(0.0)
+
+    def on_test_begin(self, logs: object = None) -> None:  # noqa: ARG002
+        self.validation_started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.ended = time.perf_counter()
+        data_seconds = float(self.waited.numpy())
+        training_seconds = self.validation_started - self.training_started
         row: EpochRow = {"epoch": epoch + 1, "phase": self.phase}
         row |= {name: float(value) for name, value in (logs or {}).items() if name in names.EPOCH_METRICS}
-        row[names.EPOCH_SECONDS] = self.ended - self.epoch_started
-        row[names.LEARNING_RATE] = float(self.model.optimizer.learning_rate)
+        row |= {
+            names.EPOCH_SECONDS: self.ended - self.epoch_started,
+            names.DATA_SECONDS: data_seconds,
+            names.COMPUTE_SECONDS: training_seconds - data_seconds,
+            names.VALIDATION_SECONDS: self.ended - self.validation_started,
+            names.IMAGES_PER_SECOND: self.images / training_seconds,
+            names.LEARNING_RATE: float(self.model.optimizer.learning_rate),
+        }
         self.rows.append(row)
         self.on_epoch(row)
         loss, val_loss = float(row[names.LOSS]), float(row[names.VAL_LOSS])

@@ -1,14 +1,21 @@
-"""The frozen prefix: the part of a model before its first layer that learns, computed once a phase."""
+"""The frozen prefix: the part of a model before its first layer that learns, computed once for all runs."""
 
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
 
-from leafexp.data.dataset import Dataset, evaluation_batches
-
-# Features are kept in memory; beyond this the whole model runs each epoch.
-_MAX_BYTES = 2 * 1024**3
+from leafexp.cache import get_or_make, take
+from leafexp.data.dataset import Dataset
+from leafexp.models.pretrained import checksum
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,28 @@ class Split:
     tail: keras.Model
 
 
+@dataclass(frozen=True)
+class Features:
+    """A prefix's outputs for every image.
+
+    Attributes:
+        dataset: the images with these outputs in place of their pixels.
+        seconds: what computing them took, in this run or in an earlier one.
+        forward_seconds: of these without tracing the graph, per image.
+        reused: whether it was an earlier one.
+    """
+
+    dataset: Dataset
+    seconds: float
+    forward_seconds: float
+    reused: bool
+
+
 def split(model: keras.Model) -> Split | None:
     """Cut a functional model at the last tensor before anything learns; None where no weights come before that.
 
-    Layers that are random in training (dropout) stay in the tail. The two parts share their layers, and so their
-    weights, with `model`.
+    Layers that are random in training (dropout, augmentation) stay in the tail. The two parts share their layers, and
+    so their weights, with `model`.
     """
     layers = model.layers
     first_live = next((index for index, layer in enumerate(layers) if _is_live(layer)), len(layers))
@@ -37,23 +61,64 @@ def split(model: keras.Model) -> Split | None:
     return None
 
 
-def with_features(dataset: Dataset, prefix: keras.Model, batch_size: int) -> Dataset | None:
-    """`dataset` with the prefix's outputs in place of its train and validation pixels; None if they are too large."""
-    size = int(np.prod(prefix.output.shape[1:])) * np.dtype(np.float32).itemsize
-    if size * len(dataset.table) > _MAX_BYTES:
-        return None
-    features = np.zeros((len(dataset.table), *prefix.output.shape[1:]), np.float32)
-    for part in ("train", "validation"):
-        # predict runs the graph as training does; calling the model would differ in the last bits, which ReLU6 and
-        # batch norm amplify.
-        batches = evaluation_batches(dataset, part, batch_size).map(lambda pixels, _: pixels)
-        features[dataset.rows(part)] = prefix.predict(batches, verbose=0)
-    return replace(dataset, pixels=features)
+def features(dataset: Dataset, prefix: keras.Model, batch_size: int, cache_bytes: int) -> Features:
+    """The outputs of `prefix` for all images of `dataset`, from the cache where an earlier run put them there.
+
+    Bit for bit what the whole model computes in training: in graph mode and in batches of `batch_size`, as other ways
+    differ in the last digits, which ReLU6 and batch norm amplify.
+
+    Raises:
+        CacheTooSmall: they do not fit into the cache.
+    """
+    images = len(dataset.table)
+
+    def make(about: dict[str, Any]) -> Iterator[np.ndarray]:
+        begun = 0.0
+        for start in tqdm(range(0, images, batch_size), "Computing frozen layers", unit="", leave=False, disable=None):
+            # The last batch is filled up with its last image: sums may depend on a batch's size.
+            rows = np.minimum(np.arange(start, start + batch_size), images - 1)
+            outputs = prefix.predict_on_batch(take(dataset.pixels, rows))
+            begun = begun or time.perf_counter()  # the first batch traces the graph
+            yield outputs[: images - start]
+        forward = time.perf_counter() - begun
+        about["forward_seconds"] = forward / (images - batch_size) if images > batch_size else 0.0
+
+    stored = get_or_make(
+        "features",
+        _key(dataset, prefix, batch_size),
+        f"{images} photos through {len(prefix.layers)} frozen layers",
+        images,
+        tuple(prefix.output.shape[1:]),
+        tf.as_dtype(prefix.output.dtype).as_numpy_dtype,
+        make,
+        cache_bytes,
+    )
+    return Features(
+        replace(dataset, pixels=stored.array, pixels_hash=stored.key),
+        stored.about["seconds"],
+        stored.about["forward_seconds"],
+        stored.reused,
+    )
+
+
+def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:
+    """SHA-256 of all that decides the features: pixels, layers, weights, and what decides the order of sums."""
+    graph = prefix.get_config()
+    graph.pop("name")
+    structure = json.dumps(graph, default=str)
+    # Keras numbers the layers that were not named, and whether a layer without weights learns changes nothing.
+    for place, layer in enumerate(prefix.layers):
+        structure = structure.replace(f'"{layer.name}"', f'"{place}"')
+    structure = structure.replace('"trainable": true', '"trainable": false')
+    software = [tf.__version__, keras.__version__, os.environ.get("TF_ENABLE_ONEDNN_OPTS")]
+    parts = [*software, dataset.pixels_hash, structure, checksum(prefix.weights), batch_size]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _is_live(layer: keras.layers.Layer) -> bool:
-    """Whether the layer's output may differ from one epoch to the next."""
-    random = getattr(layer, "seed_generator", None) is not None
+    """Whether the layer's output may differ from one epoch to the next: it learns, or it draws random numbers."""
+    # The states of its random generators are among a layer's variables, not among its weights.
+    random = len(layer.variables) > len(layer.weights)
     return random or bool(layer.trainable and layer.weights)
 
 
