@@ -91,6 +91,7 @@ def training_batches(dataset: Dataset, batch_size: int, seed: int, first_epoch: 
     """
     rows = tf.constant(dataset.rows("train"))
 
+    @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         return _batches(tf.random.experimental.stateless_shuffle(rows, seed=[seed, epoch]), len(rows), batch_size)
 
@@ -117,6 +118,7 @@ def _steps(images: int, batch_size: int) -> int:
 def _batches(rows: tf.Tensor, count: int, batch_size: int) -> tf.data.Dataset:
     steps = _steps(count, batch_size)
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step: tf.Tensor) -> tf.Tensor:
         return rows[step * batch_size : tf.where(step == steps - 1, np.int64(count), (step + 1) * batch_size)]
 
@@ -127,6 +129,7 @@ def _with_pixels(batches_of_rows: tf.data.Dataset, dataset: Dataset) -> tf.data.
     class_index = dataset.table["class_index"].to_numpy(np.int64)
     image_shape = dataset.pixels.shape[1:]
 
+    @tf.autograph.experimental.do_not_convert
     def look_up(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.numpy_function(lambda at: take(dataset.pixels, at), [rows], dataset.pixels.dtype, stateful=False)
         return tf.ensure_shape(images, (None, *image_shape)), tf.gather(class_index, rows)

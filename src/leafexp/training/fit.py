@@ -90,7 +90,7 @@ def fit(
         before = freeze.frozen_checksum(model)
         watch.begin_phase(planned.name)
         learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
-        watch.begin_training()
+        watch.begin_training(learner)
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
         # is an object, whose variables are there already, and the optimizer is built.
@@ -135,7 +135,7 @@ def fit(
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
         first_epoch += planned.epochs
-    model.set_weights(watch.best_weights)
+    watch.restore_best()
     learner, seen, _ = _without_prefix(model, dataset, batch_size, speed)
     history, phases = pd.DataFrame(watch.rows), pd.DataFrame(phase_rows)
     return Fit(history, phases, watch.best_epoch, watch.ended - watch.started, learner, seen)
@@ -158,8 +158,9 @@ def _without_prefix(
 
 def _clocked(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
     """The same batches; the seconds that training waits for each are added to `waited`."""
-    asked = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+    asked = tf.data.Dataset.counter().map(tf.autograph.experimental.do_not_convert(lambda _: tf.timestamp()))
 
+    @tf.autograph.experimental.do_not_convert
     def note(asked_at: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.control_dependencies([waited.assign_add(tf.timestamp() - asked_at)]):
             return tf.identity(batch[0]), tf.identity(batch[1])
@@ -184,7 +185,9 @@ class _EpochWatch(keras.callbacks.Callback):
         self.rows: list[EpochRow] = []
         self.best: tuple[float, float] = (-1.0, 0.0)
         self.best_epoch = 0
-        self.best_weights: list[np.ndarray] = []
+        self.learner = whole_model
+        self.weights_before: list[np.ndarray] = []
+        self.best_weights = (self.weights_before, whole_model, self.weights_before)
         self.started = 0.0
         self.epoch_started = 0.0
         self.training_started = 0.0
@@ -198,9 +201,16 @@ class _EpochWatch(keras.callbacks.Callback):
         self.epoch_started = time.perf_counter()
         self.started = self.started or self.epoch_started
 
-    def begin_training(self) -> None:
-        """The frozen prefix is computed; what follows is training."""
+    def begin_training(self, learner: keras.Model) -> None:
+        """The frozen prefix is computed; what follows trains `learner`, which holds all that changes in this phase."""
         self.training_started = time.perf_counter()
+        self.learner, self.weights_before = learner, self.whole_model.get_weights()
+
+    def restore_best(self) -> None:
+        """Give the whole model the weights of the best epoch."""
+        before, learner, weights = self.best_weights
+        self.whole_model.set_weights(before)
+        learner.set_weights(weights)
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if not self.phase_begins:
@@ -235,4 +245,5 @@ class _EpochWatch(keras.callbacks.Callback):
             )
         rank = (float(row[names.VAL_ACCURACY]), -val_loss)
         if rank > self.best:
-            self.best, self.best_epoch, self.best_weights = rank, epoch + 1, self.whole_model.get_weights()
+            self.best, self.best_epoch = rank, epoch + 1
+            self.best_weights = (self.weights_before, self.learner, self.learner.get_weights())
