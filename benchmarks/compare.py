@@ -3,7 +3,7 @@
 python benchmarks/compare.py PHOTOS [--peer pytorch] [--repeats 3] [--output table.md]
 
 PHOTOS is a folder with a folder per class, or a CSV as data=table reads it. Both sides get the same split as files, and
-weights at random, which cost the same time as pretrained ones. leafexp starts with an empty cache, so its totals include
+random weights, which take the same time as pretrained ones. leafexp starts with an empty cache, so its totals include
 decoding the photos and computing what is frozen; "caches warm" is the same command again.
 """
 

@@ -60,13 +60,15 @@ def mobilenet(row: str, classes: int) -> keras.Model:
 class Clock(keras.callbacks.Callback):
     """Seconds of each epoch, validation included."""
 
-    seconds: list[float] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         """Start the clock."""
         self.started = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         """Stop the clock."""
         self.seconds.append(time.perf_counter() - self.started)
 

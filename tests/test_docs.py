@@ -38,6 +38,11 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     elif words[:2] == ["python", "scripts/report.py"]:
         assert (CHECKOUT / "scripts" / "report.py").is_file()
         make_parser().parse_args(words[2:])
+    elif words[:3] == ["python", "-m", "leafexp.cache"]:
+        assert words[3:] in ([], ["--clear"])
+    elif words[1].startswith("benchmarks/"):
+        source = (CHECKOUT / words[1]).read_text()
+        assert all(f'"{word}"' in source for word in words[2:] if word != "PHOTOS")
     elif words[0] == "make":
         assert f"\n{words[1]}:" in (CHECKOUT / "Makefile").read_text()
     else:

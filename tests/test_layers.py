@@ -15,6 +15,7 @@ FORBIDDEN = {
     "names.py": {"leafexp"},
     "errors.py": {"leafexp"},
     "paths.py": {"leafexp"},
+    "cache.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
     "data": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.models"},
     "models": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.data"},
     "training": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report"},

@@ -116,10 +116,12 @@ def test_the_best_model_takes_raw_pixels_and_gives_the_tracked_predictions(run: 
 def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -> None:
     again = mlflow.get_run(train(config(folder), "again"))
     timed = {*names.TIMINGS, names.IMAGES_PER_SECOND, names.TOTAL_SECONDS, names.PEAK_MEMORY_MB}
-    timed |= {names.PREFIX_SECONDS, names.PREFIX_REUSED_SECONDS, names.PREFIX_FORWARD_SECONDS}
+    timed |= {names.STEADY_COMPUTE_SECONDS, names.PREFIX_SECONDS, names.PREFIX_REUSED_SECONDS, names.PREFIX_FORWARD_SECONDS}
     assert {name: value for name, value in again.data.metrics.items() if name not in timed} == {
         name: value for name, value in run.data.metrics.items() if name not in timed
     }
+    assert (run.data.tags[names.PREFIX_REUSED], again.data.tags[names.PREFIX_REUSED]) == ("false", "true")
+    assert again.data.metrics[names.PREFIX_REUSED_SECONDS] == run.data.metrics[names.PREFIX_SECONDS]
     other = mlflow.get_run(train(config(folder, "seed=1"), "other"))
     assert other.data.metrics[names.TEST_LOSS] != run.data.metrics[names.TEST_LOSS]
     assert other.data.tags[names.SPLIT_HASH] == run.data.tags[names.SPLIT_HASH]

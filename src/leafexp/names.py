@@ -25,6 +25,9 @@ TOTAL_SECONDS = "total_seconds"
 PREFIX_SECONDS = "prefix_seconds"  # for computing frozen layers once, in this run or in the earlier one it reuses
 PREFIX_REUSED_SECONDS = "prefix_reused_seconds"  # of these, spent in an earlier run and so not in total_seconds
 PREFIX_FORWARD_SECONDS = "prefix_forward_seconds"  # one pass of the training photos through the frozen layers
+STEADY_COMPUTE_SECONDS = (
+    "steady_compute_seconds"  # median of the last phase's epochs after its first; all if it has one
+)
 PEAK_MEMORY_MB = "peak_memory_mb"  # most resident memory of the process during the run, in 10^6 bytes
 BEST_EPOCH = "best_epoch"
 BEST_VAL_ACCURACY = "best_val_accuracy"

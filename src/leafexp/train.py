@@ -160,6 +160,7 @@ def train(config: "Config", command: str) -> str:
                 names.PREFIX_SECONDS: fitted.phases[names.PREFIX_SECONDS].sum(),
                 names.PREFIX_REUSED_SECONDS: fitted.phases[names.PREFIX_REUSED_SECONDS].sum(),
                 names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
+                names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,
                 names.PEAK_MEMORY_MB: run.peak_memory_mb(),
                 names.OPTIMIZER_STEPS: steps * config.epochs,
                 names.BEST_EPOCH: fitted.best_epoch,

@@ -121,3 +121,49 @@ def test_all_bad_images_are_named_at_once_or_skipped_and_recorded(tmp_path: Path
     good = pd.Series([path for path in catalog["path"] if Path(path).name not in reasons])
     np.testing.assert_array_equal(dataset.table["path"], good)
     assert (dataset.pixels.reshape(20, -1).std(axis=1) > 0).all()
+
+
+def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path, {"blight": 5, "healthy": 5})
+    catalog = read_folder(str(tmp_path))
+    decoded: list[int] = []
+
+    def counted(content: bytes, image_size: int) -> np.ndarray:
+        decoded.append(image_size)
+        return decode(content, image_size)
+
+    decode = pixels.decode
+    monkeypatch.setattr(pixels, "decode", counted)
+
+    def load(size: int = 32) -> np.ndarray:
+        decoded.clear()
+        return pixels.load(catalog, size, 10**9)[0].array
+
+    first = load()
+    assert len(decoded) == 10
+    np.testing.assert_array_equal(load(), first)
+    assert decoded == []
+    assert load(40).shape == (10, 40, 40, 3)
+    assert len(decoded) == 10
+    moved = catalog["file"].iloc[[1, 0, *range(2, 10)]].to_numpy()
+    Path(moved[0]).rename(tmp_path / "spare")
+    Path(moved[1]).rename(moved[0])
+    (tmp_path / "spare").rename(moved[1])
+    np.testing.assert_array_equal(load()[:2], first[[1, 0]])
+    assert len(decoded) == 10
+
+
+def test_a_photo_that_changes_while_it_is_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path, {"blight": 5, "healthy": 5}, size=44)
+    catalog = read_folder(str(tmp_path))
+    checksum = pixels._sha256
+
+    def then_changed(file: str, *status: int) -> str:
+        value = checksum(file, *status)
+        if file.endswith("leaf1_0.jpg"):
+            Path(file).write_bytes(b"another photo")
+        return value
+
+    monkeypatch.setattr(pixels, "_sha256", then_changed)
+    with pytest.raises(UserError, match=r"leaf1_0.jpg changed while the photos were read"):
+        prepare(catalog, 32, "skip", 0.2, 0.2, split_seed=0, cache_bytes=10**9)

@@ -83,6 +83,8 @@ def make_run(
     split_hash: str = SPLIT_HASH,
     params: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
+    more_metrics: dict[str, float] | None = None,
+    more_curves: dict[str, float] | None = None,
     with_predictions: bool = True,
 ) -> Run:
     """A run that got all test photos right but `TEST_IMAGES - right`, counted from photo `first_wrong`."""
@@ -95,6 +97,7 @@ def make_run(
             names.VAL_LOSS: [1.1 * (1 - value) for value in val_accuracy],
             names.EPOCH_SECONDS: epoch_seconds,
             names.LEARNING_RATE: learning_rate,
+            **(more_curves or {}),
         },
         index=pd.Index(steps, name="epoch"),
     )
@@ -110,6 +113,7 @@ def make_run(
         names.TEST_IMAGES: TEST_IMAGES,
         names.OPTIMIZER_STEPS: 143 * epochs,
         **curves.iloc[-1].to_dict(),
+        **(more_metrics or {}),
     }
     if reached == reached:
         metrics[names.epochs_to(80)] = reached

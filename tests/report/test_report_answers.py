@@ -9,7 +9,7 @@ from leafexp.report.answers import Answer, answer_questions
 from leafexp.report.collect import Run
 from leafexp.report.render import data_facts, notes, warnings
 from leafexp.report.rows import make_rows
-from leafexp.report.table import make_table
+from leafexp.report.table import make_table, print_table
 
 SHARE = re.compile(r"\b[01]\.\d{4}\b")
 
@@ -188,3 +188,65 @@ def test_what_was_not_logged_does_not_stop_the_report(strip: Callable[[Run], Run
 
 def test_test_images() -> None:
     assert [round(accuracy[6] / TEST_IMAGES, 6) for accuracy in STUDY] == [0.901909, 0.933509, 0.938117, 0.820935]
+
+
+def timed_runs(frozen_reused: float = 0.0) -> list[Run]:
+    """Frozen and unfrozen with their seconds told apart: 2 s forward and 0.5 s for the head against 9 s."""
+    frozen = {
+        names.PREFIX_SECONDS: 8.0,
+        names.PREFIX_REUSED_SECONDS: frozen_reused,
+        names.PREFIX_FORWARD_SECONDS: 2.0,
+        names.STEADY_COMPUTE_SECONDS: 0.5,
+    }
+    parts = {names.DATA_SECONDS: 0.25, names.COMPUTE_SECONDS: 9.0, names.VALIDATION_SECONDS: 0.75}
+    unfrozen = {names.PREFIX_SECONDS: 0.0, names.STEADY_COMPUTE_SECONDS: 9.0, names.PEAK_MEMORY_MB: 1500.0}
+    return [
+        study_run("MobileNetV2_frozen", epoch_seconds=1.5, total_seconds=15.0, more_metrics=frozen),
+        study_run(
+            "MobileNetV2_unfrozen",
+            epoch_seconds=10.0,
+            total_seconds=100.0,
+            more_metrics=unfrozen,
+            more_curves=parts,
+        ),
+    ]
+
+
+def test_what_freezing_saves_and_what_the_cache_saves_on_top_are_told_apart() -> None:
+    sentence = sentence_with(timed_runs(), "Computing an epoch")
+    assert "takes MobileNetV2_unfrozen 9.000 s. MobileNetV2_frozen takes 2.000 s to pass the photos" in sentence
+    assert "0.5000 s for the rest: 6.500 s (72.2 %) less" in sentence
+    assert "The cache spares the 2.000 s as well" in sentence
+    slower = study_run("MobileNetV2_unfrozen", more_metrics={names.STEADY_COMPUTE_SECONDS: 2.0})
+    assert "0.5000 s (25.0 %) more" in sentence_with([timed_runs()[0], slower], "Computing an epoch")
+    assert "Computing an epoch" not in said(study_runs())
+
+
+def test_where_an_epoch_goes_is_said_where_it_was_measured() -> None:
+    sentence = sentence_with(timed_runs(), "wait for photos")
+    assert "MobileNetV2_unfrozen: of 10.00 s per epoch 0.2500 s wait for photos, 9.000 s compute" in sentence
+    assert "0.7500 s validate; 492.6 training photos a second; at most 1.500 GB of memory" in sentence
+    assert "wait for photos" not in said(study_runs())
+
+
+def test_frozen_layers_from_an_earlier_run_make_no_arm_look_faster() -> None:
+    own, reused = make_table(make_rows(timed_runs())), make_table(make_rows(timed_runs(frozen_reused=8.0)))
+    assert list(own["total_time_sec"]) == list(reused["total_time_sec"]) == [15.0, 100.0]
+    assert list(own["with_frozen_layers_sec"]) == [15.0, 100.0]
+    assert list(reused["with_frozen_layers_sec"]) == [23.0, 100.0]
+    assert "with_frozen_layers_sec" not in print_table(own)
+    assert "with_frozen_layers_sec" in print_table(reused)
+    assert "took 8.000 s of its 15.00 s" in sentence_with(timed_runs(), "computing its frozen layers once")
+    sentence = sentence_with(timed_runs(frozen_reused=8.0), "computing its frozen layers once")
+    assert "all of them in an earlier run: 15.00 s as run, 23.00 s with these counted in" in sentence
+    assert "0.2500 minutes of training (0.3833 with frozen layers" in sentence_with(
+        timed_runs(8.0), "minutes of training ("
+    )
+    pace = sentence_with(timed_runs(frozen_reused=8.0), "s per epoch", "faster by a factor")
+    assert "(with frozen layers from earlier runs 2.300 s and 10.00 s): faster by a factor of 4.35" in pace
+
+
+def test_another_precision_is_said() -> None:
+    runs = [study_run("Simple_CNN", params={"trainer.precision": "mixed_bfloat16"}), study_run("MobileNetV2_frozen")]
+    assert "Computed in mixed_bfloat16, not float32: Simple_CNN" in " ".join(data_facts(make_rows(runs)))
+    assert "Computed in" not in " ".join(data_facts(make_rows(study_runs())))

@@ -1,6 +1,9 @@
 """What training promises: frozen stands still to the bit, a seed gives the same numbers, the best epoch is kept."""
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,10 +12,11 @@ import pytest
 
 from leafexp import names
 from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.pixels import decode
 from leafexp.errors import UserError
-from leafexp.training import evaluation
+from leafexp.training import evaluation, freeze, prefix
 from leafexp.training.fit import EpochRow, Fit, Speed, fit
-from leafexp.training.optimizer import learning_rate_schedule
+from leafexp.training.optimizer import Adam, learning_rate_schedule
 from leafexp.training.phases import Phase, plan
 
 
@@ -41,8 +45,9 @@ def train(
     phases: dict[str, Phase],
     epochs: int = 4,
     rate: float = 0.01,
-    cache_prefix: bool = True,
     on_epoch: Callable[[keras.Model], None] = lambda _: None,
+    speed: Speed | None = None,
+    batch_size: int = 10,
 ) -> tuple[keras.Model, Fit]:
     model = small_model()
     seen: list[EpochRow] = []
@@ -56,10 +61,10 @@ def train(
         plan(phases, epochs, pretrained=True),
         dataset,
         lambda factor, _: keras.optimizers.Adam(rate * factor),
-        batch_size=10,
+        batch_size=batch_size,
         seed=0,
         on_epoch=watch,
-        speed=Speed(cache_prefix=cache_prefix),
+        speed=speed or Speed(),
     )
     assert [row["epoch"] for row in seen] == list(range(1, epochs + 1))
     return model, fitted
@@ -123,17 +128,97 @@ def test_the_same_seed_gives_the_same_numbers(dataset: Dataset) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("learns", ["head", "conv2"])
-def test_computing_the_frozen_prefix_once_changes_no_bit(dataset: Dataset, learns: str) -> None:
-    assert len(dataset.rows("train")) % 10 != 0, "the last batch of an epoch is a shorter one"
-    phases = HEAD_THEN | {"tune": Phase(learns, 1.0, 0.1, "train", 0.9)}
-    (whole, whole_fit), (cached, cached_fit) = (train(dataset, phases, cache_prefix=cache) for cache in (False, True))
-    assert list(whole_fit.phases["cached_layers"]) == [0, 0]
-    assert (cached_fit.phases["cached_layers"] > 0).all()
+def assert_identical(one: tuple[keras.Model, Fit], other: tuple[keras.Model, Fit]) -> None:
     columns = [name for name in names.EPOCH_METRICS if name not in TIMED]
-    pd.testing.assert_frame_equal(whole_fit.history[columns], cached_fit.history[columns], check_exact=True)
-    for one, other in zip(whole.get_weights(), cached.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    pd.testing.assert_frame_equal(one[1].history[columns], other[1].history[columns], check_exact=True)
+    for mine, its in zip(one[0].get_weights(), other[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(("learns", "batch_size"), [("head", 10), ("conv2", 10), ("conv2", 47)])
+def test_computing_the_frozen_prefix_once_changes_no_bit(
+    dataset: Dataset, learns: str, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # The last batch of an epoch is a smaller one; of 47, one image too many.
+    assert len(dataset.rows("train")) == 48
+    phases = HEAD_THEN | {"tune": Phase(learns, 1.0, 0.1, "train", 0.9)}
+    whole = train(dataset, phases, speed=Speed(cache_prefix=False), batch_size=batch_size)
+    made, reused = (train(dataset, phases, batch_size=batch_size) for _ in range(2))
+    assert list(whole[1].phases["cached_layers"]) == [0, 0]
+    assert (made[1].phases["cached_layers"] > 0).all()
+    # Of one run, both phases of freeze=frozen share the features.
+    assert list(made[1].phases["prefix_reused_seconds"] > 0) == [False, learns == "head"]
+    assert (reused[1].phases["prefix_reused_seconds"] == reused[1].phases["prefix_seconds"]).all()
+    assert_identical(whole, made)
+    assert_identical(whole, reused)
+    predicted = evaluation.predict(whole[0], dataset, batch_size)
+    pd.testing.assert_frame_equal(
+        predicted, evaluation.predict(made[1].learner, made[1].seen, batch_size), check_exact=True
+    )
+
+
+def test_other_weights_pixels_or_batches_are_other_features(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first, second = small_model(), small_model()
+    assert first.name != second.name
+    for model in (first, second):
+        freeze.apply(model, Phase("head"), 5)
+
+    def reused(model: keras.Model, dataset: Dataset = dataset, batch_size: int = 10) -> bool:
+        parts = prefix.split(model)
+        assert parts is not None
+        return prefix.features(dataset, parts.prefix, batch_size, 10**9).reused
+
+    assert not reused(first)
+    assert reused(second)
+    assert not reused(second, batch_size=16)
+    assert not reused(second, replace(dataset, pixels_hash="others"))
+    kernel, bias = second.get_layer("conv1").get_weights()
+    second.get_layer("conv1").set_weights([np.nextafter(kernel, 1), bias])
+    assert not reused(second)
+
+
+def test_nothing_is_computed_once_behind_augmentation() -> None:
+    plain = small_model()
+    flipped = keras.layers.RandomFlip(seed=0)(plain.inputs[0])
+    model = keras.models.clone_model(plain, input_tensors=flipped, clone_function=lambda layer: layer)
+    freeze.apply(model, Phase("head"), 5)
+    assert prefix.split(model) is None
+
+
+def test_features_too_large_for_the_cache_are_computed_each_epoch(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    phases = {"head": Phase("head", batch_norm="inference")}
+    small = train(dataset, phases, epochs=2, speed=Speed(cache_bytes=1000))
+    assert "Frozen layers are computed in each epoch" in caplog.text
+    assert list(small[1].phases["cached_layers"]) == [0]
+    assert_identical(small, train(dataset, phases, epochs=2))
+
+
+def test_photos_from_the_cache_train_like_photos_decoded_anew(dataset: Dataset) -> None:
+    assert isinstance(dataset.pixels, np.memmap)
+    decoded = np.stack([decode(Path(file).read_bytes(), 32) for file in dataset.table["file"]])
+    in_memory = replace(dataset, pixels=decoded)
+    phases = {"tune": Phase("all")}
+    assert_identical(train(dataset, phases, epochs=2), train(in_memory, phases, epochs=2))
+
+
+def test_the_seconds_of_an_epoch_are_told_apart(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = {"tune": Phase("all")}
+    quick = train(dataset, phases, epochs=3)[1].history
+    monkeypatch.setattr("leafexp.data.dataset.take", lambda array, rows: (time.sleep(0.1), array[rows])[1])
+    slow = train(dataset, phases, epochs=3)[1].history
+    for history in (quick, slow):
+        parts = history[[names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS]]
+        assert (parts > 0).all(axis=None)
+        np.testing.assert_allclose(parts.sum(axis=1), history[names.EPOCH_SECONDS], atol=0.02)
+    # Five batches an epoch take 0.1 s each to come; two of them are on their way before they are asked for.
+    assert quick[names.DATA_SECONDS].iloc[1:].max() < 0.1
+    assert slow[names.DATA_SECONDS].iloc[1:].min() > 0.2
 
 
 def test_the_model_ends_with_its_best_epoch(dataset: Dataset) -> None:
@@ -210,3 +295,20 @@ def test_learning_rate_schedules(schedule: str, expected: list[float]) -> None:
     rate = learning_rate_schedule(1.0, schedule, 4, 2, warmup_epochs=1, step_epochs=2, step_factor=0.1)
     assert callable(rate)
     np.testing.assert_allclose([float(rate(step)) for step in range(8)], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}, {"amsgrad": True}])
+def test_adam_equals_keras_own(options: dict[str, float]) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.normal(size=(30, 5)).astype(np.float32), random.normal(size=(30, 2)).astype(np.float32)
+    ends = []
+    for optimizer in (keras.optimizers.Adam(0.01, **options), Adam(0.01, **options)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
+        start = model.get_weights()
+        model.compile(optimizer, "mse")
+        model.fit(images, labels, batch_size=10, epochs=5, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    for before, expected, actual in zip(start, *ends, strict=True):
+        assert np.abs(expected - before).max() > 0.01
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)

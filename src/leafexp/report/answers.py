@@ -1,5 +1,6 @@
 """The study's three questions, answered from the rows and from nothing else: no figure, no sentence."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,9 @@ from leafexp.report.comparisons import (
 from leafexp.report.phrases import (
     command,
     learning_parameters,
+    memory,
     milestone,
+    minutes,
     pace,
     photos,
     ranks,
@@ -51,7 +54,7 @@ def answer_questions(rows: Sequence[Row]) -> list[Answer]:
     comparisons = compare(rows)
     answers = (
         [*performance(rows), *ranking(rows, comparisons), *reasons(rows), *missing_arms(rows)],
-        [*speed(rows), *freezing(rows), *cached(rows), *pretraining(rows, comparisons)],
+        [*speed(rows), *time_split(rows), *freezing(rows), *cached(rows), *pretraining(rows, comparisons)],
         [*unfreezing(rows, comparisons), *stability(rows), *best(rows, comparisons), *partial(rows, comparisons)],
     )
     return [Answer(question, said) for question, said in zip(QUESTIONS, answers, strict=True)]
@@ -60,7 +63,7 @@ def answer_questions(rows: Sequence[Row]) -> list[Answer]:
 def performance(rows: Sequence[Row]) -> list[str]:
     """Training time, test accuracy, parameters and epochs to 80 % of each approach."""
     return [
-        f"{row.name}: {four_digits(row.mean(names.TOTAL_SECONDS) / 60)} minutes of training, "
+        f"{row.name}: {minutes(row)}, "
         f"test accuracy {share(row.accuracy)} "
         f"(95 % interval {share(row.interval[0])} to {share(row.interval[1])}{spread(row)}), "
         f"{count(row.trainable)} trainable parameters, {milestone(row)}."
@@ -130,15 +133,35 @@ def speed(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def time_split(rows: Sequence[Row]) -> list[str]:
+    """Where the seconds of an epoch go, on average over all epochs."""
+    said = []
+    for row in rows:
+        waiting, computing, validating = (
+            row.mean_over_epochs(metric)
+            for metric in (names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS)
+        )
+        if row.control or math.isnan(computing):
+            continue
+        said.append(
+            f"{row.name}: of {four_digits(row.epoch_seconds)} s per epoch {four_digits(waiting)} s wait for photos, "
+            f"{four_digits(computing)} s compute training steps, {four_digits(validating)} s validate; "
+            f"{four_digits(row.images_per_second)} training photos a second{memory(row)}."
+        )
+    return said
+
+
 def freezing(rows: Sequence[Row]) -> list[str]:
-    """What freezing does to time and parameters, from frozen against unfrozen rows of one model."""
+    """What freezing saves: in the backward pass, and by computing frozen layers once."""
     said = ["Freezing a layer keeps its weights as they are: training computes no gradient and no update for them."]
-    for row in transfer(rows, "frozen"):
+    for row in transfer(rows, "frozen", "partial"):
         for other in [other for other in other_ways(row, rows) if other.freeze == "unfrozen"]:
-            said.append(
-                f"{row.name} trains {percent(row.share_trainable)} of its parameters, {other.name} "
-                f"{percent(other.share_trainable)}; {pace(row, other)}{unequal_budget(row, other)}."
-            )
+            if row.freeze == "frozen":
+                said.append(
+                    f"{row.name} trains {percent(row.share_trainable)} of its parameters, {other.name} "
+                    f"{percent(other.share_trainable)}; {pace(row, other)}{unequal_budget(row, other)}."
+                )
+            said += _saved(row, other)
     if len(said) == 1:
         said.append(
             f"Not measured here: it takes a frozen and an unfrozen row of one model. "
@@ -147,15 +170,39 @@ def freezing(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def cached(rows: Sequence[Row]) -> list[str]:
-    """How much of a row's time went into computing its frozen layers once instead of each epoch."""
+def _saved(row: Row, unfrozen: Row) -> list[str]:
+    """What an epoch of `row` computes less than one of `unfrozen`, by cause."""
+    forward, rest = row.mean(names.PREFIX_FORWARD_SECONDS), row.mean(names.STEADY_COMPUTE_SECONDS)
+    whole = unfrozen.mean(names.STEADY_COMPUTE_SECONDS)
+    if math.isnan(forward + rest + whole) or unfrozen.mean(names.TRAIN_IMAGES) != row.mean(names.TRAIN_IMAGES):
+        return []
+    saved = whole - (forward + rest)
+    compared = f"{four_digits(abs(saved))} s ({percent(abs(saved) / whole)}) {'less' if saved > 0 else 'more'}"
     return [
-        f"{row.name}: its frozen layers were computed once a phase, not each epoch; that took "
-        f"{four_digits(row.mean(names.PREFIX_SECONDS))} s of its {four_digits(row.mean(names.TOTAL_SECONDS))} s and is "
-        "in its seconds per epoch."
-        for row in rows
-        if not row.control and row.mean(names.PREFIX_SECONDS) > 0
+        f"Computing an epoch takes {unfrozen.name} {four_digits(whole)} s. {row.name} takes {four_digits(forward)} s "
+        f"to pass the photos through its frozen layers and {four_digits(rest)} s for the rest: {compared}, by what it "
+        f"spares of backward pass, updates and batch norm. The cache spares the {four_digits(forward)} s as well."
     ]
+
+
+def cached(rows: Sequence[Row]) -> list[str]:
+    """What computing frozen layers once took, and which run did."""
+    said = []
+    for row in rows:
+        taken, reused = row.mean(names.PREFIX_SECONDS), row.mean(names.PREFIX_REUSED_SECONDS)
+        if row.control or not taken > 0:
+            continue
+        total = four_digits(row.mean(names.TOTAL_SECONDS))
+        if not reused > 0:
+            what = f"took {four_digits(taken)} s of its {total} s and is in its seconds per epoch"
+        else:
+            share_reused = "all of them" if math.isclose(reused, taken) else f"{four_digits(reused)} s of them"
+            what = (
+                f"took {four_digits(taken)} s, {share_reused} in an earlier run: {total} s as run, "
+                f"{four_digits(row.total_seconds_with_prefix)} s with these counted in"
+            )
+        said.append(f"{row.name}: computing its frozen layers once, not each epoch, {what}.")
+    return said
 
 
 def pretraining(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:

@@ -57,11 +57,13 @@ def accuracy_vs_time(rows: Sequence[Row]) -> Figure | None:
     The time axis is logarithmic where the longest training took more than ten times as long as the shortest.
     """
     figure, axes = _canvas(
-        "Test accuracy (95 % interval) against training time", "training time (minutes)", "test accuracy"
+        "Test accuracy (95 % interval) against training time",
+        "training time (minutes, with frozen layers from earlier runs)",
+        "test accuracy",
     )
     ends = []
     for index, row in enumerate(rows):
-        minutes = row.mean(names.TOTAL_SECONDS) / 60
+        minutes = row.total_seconds_with_prefix / 60
         if minutes > 0 and 0 <= row.accuracy <= 1:
             colour, marker = _look(index)
             low, high = row.interval

@@ -1,5 +1,6 @@
 """Parts of the answers' sentences: what is said of a row, or of one row beside another."""
 
+import math
 import shlex
 from collections.abc import Sequence
 
@@ -13,12 +14,29 @@ def pace(row: Row, other: Row) -> str:
     """How fast an epoch of `row` is beside one of `other`, with both times."""
     mine, its = row.epoch_seconds, other.epoch_seconds
     said = f"{row.name} takes {four_digits(mine)} s per epoch, {other.name} {four_digits(its)} s"
+    if any(it.mean(names.PREFIX_REUSED_SECONDS) > 0 for it in (row, other)):
+        mine, its = row.epoch_seconds_with_prefix, other.epoch_seconds_with_prefix
+        said += f" (with frozen layers from earlier runs {four_digits(mine)} s and {four_digits(its)} s)"
     if not (mine > 0 and its > 0):
         return said
     factor = f"{max(its / mine, mine / its):.2f}"
     if factor == "1.00":
         return f"{said}: neither is faster"
     return f"{said}: {'faster' if mine < its else 'slower'} by a factor of {factor}"
+
+
+def minutes(row: Row) -> str:
+    """Minutes of training as run, and with the frozen layers that an earlier run had computed."""
+    said = f"{four_digits(row.mean(names.TOTAL_SECONDS) / 60)} minutes of training"
+    if not row.mean(names.PREFIX_REUSED_SECONDS) > 0:
+        return said
+    return f"{said} ({four_digits(row.total_seconds_with_prefix / 60)} with frozen layers from an earlier run)"
+
+
+def memory(row: Row) -> str:
+    """The most memory its process had, where it was measured."""
+    peak = row.mean(names.PEAK_MEMORY_MB)
+    return "" if math.isnan(peak) else f"; at most {four_digits(peak / 1000)} GB of memory in its process"
 
 
 def learning_parameters(row: Row, other: Row) -> str:

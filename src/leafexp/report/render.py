@@ -130,8 +130,18 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
         mark = CONTROL_MARK if row.control else ""
         sources.setdefault(row.tag(names.WEIGHTS_SOURCE) or "not logged", []).append(row.name + mark)
     facts.append("Weights: " + "; ".join(f"{source}: {', '.join(labels)}" for source, labels in sources.items()) + ".")
+    for precision, labels in _by_precision(rows).items():
+        facts.append(f"Computed in {precision}, not float32: {', '.join(labels)}.")
     commits = sorted({run.tags.get(names.GIT_COMMIT, "?")[:12] for row in rows for run in row.runs})
     return [*facts, f"Code: git commit {', '.join(commits)}."]
+
+
+def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if (precision := row.param("trainer.precision")) not in ("", "float32"):
+            found.setdefault(precision, []).append(row.name)
+    return found
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

@@ -72,6 +72,11 @@ class Row:
         values = [run.metrics[metric] for run in self.runs if metric in run.metrics]
         return sum(values) / len(values) if values else math.nan
 
+    def mean_over_epochs(self, metric: str) -> float:
+        """The mean of an epoch metric over all epochs and seeds; NaN where it was not logged."""
+        values = [run.curves[metric] for run in self.runs if metric in run.curves]
+        return float(pd.concat(values).mean()) if values else math.nan
+
     @property
     def accuracy(self) -> float:
         """Mean test accuracy in [0, 1]."""
@@ -98,8 +103,29 @@ class Row:
     @property
     def epoch_seconds(self) -> float:
         """Mean seconds per epoch over all epochs and seeds."""
-        values = [run.curves[names.EPOCH_SECONDS] for run in self.runs if names.EPOCH_SECONDS in run.curves]
-        return float(pd.concat(values).mean()) if values else math.nan
+        return self.mean_over_epochs(names.EPOCH_SECONDS)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images over the mean seconds an epoch waits for them and computes."""
+        seconds = self.mean_over_epochs(names.DATA_SECONDS) + self.mean_over_epochs(names.COMPUTE_SECONDS)
+        return self.mean(names.TRAIN_IMAGES) / seconds if seconds else math.nan
+
+    @property
+    def total_seconds_with_prefix(self) -> float:
+        """Mean seconds of training, with what an earlier run had spent on frozen layers that the run reused."""
+        totals = [
+            run.metrics[names.TOTAL_SECONDS] + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)
+            for run in self.runs
+            if names.TOTAL_SECONDS in run.metrics
+        ]
+        return sum(totals) / len(totals) if totals else math.nan
+
+    @property
+    def epoch_seconds_with_prefix(self) -> float:
+        """Mean seconds per epoch, with what an earlier run had spent on frozen layers dealt out to the epochs."""
+        reused = self.mean(names.PREFIX_REUSED_SECONDS)
+        return self.epoch_seconds + (reused / self.epochs if reused > 0 else 0.0)
 
     @property
     def trainable(self) -> float:

@@ -37,6 +37,7 @@ def print_table(table: pd.DataFrame, markdown: bool = False) -> str:
     printers = {
         "avg_epoch_time_sec": four_digits,
         "total_time_sec": four_digits,
+        "with_frozen_layers_sec": four_digits,
         "trainable_params": count,
         "non_trainable_params": count,
         "epochs": count,
@@ -50,6 +51,8 @@ def print_table(table: pd.DataFrame, markdown: bool = False) -> str:
     ]
     if (table["runs"] == 1).all():
         hidden.append("runs")
+    if table["with_frozen_layers_sec"].equals(table["total_time_sec"]):
+        hidden.append("with_frozen_layers_sec")
     shown = table.drop(columns=hidden).astype(object)
     for column in shown.columns.drop("model"):
         printer = printers.get(column, share)
@@ -77,6 +80,7 @@ def _line(row: Row) -> dict[str, object]:
         "test_accuracy": row.accuracy,
         "trainable_params": row.trainable,
         "non_trainable_params": row.mean(names.PARAMS_NON_TRAINABLE),
+        "with_frozen_layers_sec": row.total_seconds_with_prefix,
         "runs": len(row.runs),
         "test_accuracy_std": row.accuracy_std,
         "test_macro_f1": row.mean(names.TEST_MACRO_F1),

@@ -54,6 +54,12 @@ class Fit:
     learner: keras.Model
     seen: Dataset
 
+    @property
+    def steady_compute_seconds(self) -> float:
+        """Median computing time of an epoch of the last phase, its first left out where there are more."""
+        seconds = self.history.loc[self.history["phase"] == self.history["phase"].iloc[-1], names.COMPUTE_SECONDS]
+        return float((seconds.iloc[1:] if len(seconds) > 1 else seconds).median())
+
 
 def fit(
     model: keras.Model,
