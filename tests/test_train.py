@@ -116,7 +116,12 @@ def test_the_best_model_takes_raw_pixels_and_gives_the_tracked_predictions(run: 
 def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -> None:
     again = mlflow.get_run(train(config(folder), "again"))
     timed = {*names.TIMINGS, names.IMAGES_PER_SECOND, names.TOTAL_SECONDS, names.PEAK_MEMORY_MB}
-    timed |= {names.STEADY_COMPUTE_SECONDS, names.PREFIX_SECONDS, names.PREFIX_REUSED_SECONDS, names.PREFIX_FORWARD_SECONDS}
+    timed |= {
+        names.STEADY_COMPUTE_SECONDS,
+        names.PREFIX_SECONDS,
+        names.PREFIX_REUSED_SECONDS,
+        names.PREFIX_FORWARD_SECONDS,
+    }
     assert {name: value for name, value in again.data.metrics.items() if name not in timed} == {
         name: value for name, value in run.data.metrics.items() if name not in timed
     }

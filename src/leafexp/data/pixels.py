@@ -122,8 +122,11 @@ def _sha256(file: str, size: int, modified: int) -> str:  # noqa: ARG001
 
 def _in_parallel(work: Callable[[int], T], rows: Sequence[int], title: str) -> Iterator[T]:
     """The results of `work` in order, by as many threads as there are processors, under a progress bar."""
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
+    workers = ThreadPoolExecutor(os.cpu_count())
+    try:
         yield from tqdm(workers.map(work, rows), title, len(rows), unit="", leave=False, disable=None)
+    finally:
+        workers.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

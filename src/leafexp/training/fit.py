@@ -90,6 +90,7 @@ def fit(
     steps = steps_per_epoch(dataset, batch_size)
     watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch)
     phase_rows = []
+    features_seen: set[str] = set()
     first_epoch = 0
     for planned in plan:
         momentum = freeze.apply(model, planned.phase, steps)
@@ -97,6 +98,9 @@ def fit(
         watch.begin_phase(planned.name)
         learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
         watch.begin_training(learner)
+        # Two phases may learn from the same features.
+        new = features is not None and seen.pixels_hash not in features_seen
+        features_seen.add(seen.pixels_hash)
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
         # is an object, whose variables are there already, and the optimizer is built.
@@ -121,8 +125,8 @@ def fit(
                 names.PARAMS_TRAINABLE: trainable,
                 names.PARAMS_NON_TRAINABLE: non_trainable,
                 "cached_layers": len(model.layers) - len(learner.layers) + 1 if features else 0,
-                names.PREFIX_SECONDS: features.seconds if features else 0.0,
-                names.PREFIX_REUSED_SECONDS: features.seconds if features and features.reused else 0.0,
+                names.PREFIX_SECONDS: features.seconds if features and new else 0.0,
+                names.PREFIX_REUSED_SECONDS: features.seconds if features and new and features.reused else 0.0,
                 names.PREFIX_FORWARD_SECONDS: features.forward_seconds * watch.images if features else np.nan,
             }
         )
