@@ -74,7 +74,14 @@ def leafexp_run(overrides: list[str], photos: Path, epochs: int, cache: str) -> 
 
 def spread(values: list[float]) -> str:
     """Median, minimum and maximum."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})" if values else ""
+    if not values:
+        return ""
+    median, low, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in _three(values))
+    return f"{median} ({low} to {high})"
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
 
 
 def processor() -> str:
@@ -150,7 +157,7 @@ def table(
     lines = [
         f"# leafexp against {peer}",
         "",
-        f"{arguments.images} photos at 128 px, {arguments.epochs} epochs, batches of 32; {repeats} rounds in turn. "
+        f"{arguments.images} photos at 128 px, {arguments.epochs} epochs, batches of 32; rounds in turn: {repeats}. "
         "Seconds as median (minimum to maximum).",
         "An epoch: the first of each run left out, validation included. In all: the process, imports included.",
         f"{processor()}; Python {platform.python_version()}; {', '.join(dict.fromkeys(packages))}.",
