@@ -19,7 +19,7 @@ import pandas as pd
 
 from leafexp.data.catalog import read_folder, read_table
 
-# The first reads every pixel in training, its layers narrow to take less time; the second reads them to compute features.
+# The first reads every pixel in training, with narrow layers to take less time; the second reads them for features.
 ROWS = (["row=simple_cnn", "model.network.filters=[8,8,8]"], ["row=mnv2_frozen"])
 
 
