@@ -19,6 +19,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import mlflow
+
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.splits import split
 
@@ -26,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROWS = ("simple_cnn", "mnv2_frozen", "mnv2_partial", "mnv2_unfrozen")
 GRID = ["row=mnv2_frozen,mnv2_partial", "seed=0,1,2", "optimizer.learning_rate=0.001,0.0003,0.0001"]
 GRID_NAME = "grid of frozen and partial, 3 seeds, 3 rates (the other way: 9 times the first two)"
-PACKAGES = {"notebook": ["tensorflow", "keras"], "pytorch": ["torch"]}
+PACKAGES = {"notebook": [], "pytorch": ["torch"]}  # beside leafexp's own
 
 
 def make_split(photos: str, images: int, folder: Path) -> None:
@@ -34,8 +36,9 @@ def make_split(photos: str, images: int, folder: Path) -> None:
     read = read_folder if Path(photos).is_dir() else read_table
     table = read(photos)
     table = table.groupby("label").head(-(-images // table["label"].nunique())).reset_index(drop=True)
-    for part, file, label in zip(split(table, 0.15, 0.15, seed=0), table["file"], table["label"], strict=True):
-        target = folder / part / label / f"{Path(file).stem}_{abs(hash(file))}{Path(file).suffix}"
+    parts = split(table, 0.15, 0.15, seed=0)
+    for number, (part, file, label) in enumerate(zip(parts, table["file"], table["label"], strict=True)):
+        target = folder / part / label / f"{number}{Path(file).suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(file)
 
@@ -60,8 +63,6 @@ def peer_run(peer: str, row: str, photos: Path, epochs: int) -> tuple[float, lis
 
 def leafexp_run(overrides: list[str], photos: Path, epochs: int, cache: str) -> tuple[float, list[float]]:
     """Seconds in all and of each epoch of each run."""
-    import mlflow
-
     with tempfile.TemporaryDirectory() as scratch:
         uri = f"sqlite:///{scratch}/store.db"
         common = ["model.weights=null", f"epochs={epochs}", "data=folder", f"data.path={photos}", f"tracking.uri={uri}"]
@@ -76,12 +77,9 @@ def spread(values: list[float]) -> str:
     """Median, minimum and maximum."""
     if not values:
         return ""
-    median, low, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in _three(values))
+    three = statistics.median(values), min(values), max(values)
+    median, low, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in three)
     return f"{median} ({low} to {high})"
-
-
-def _three(values: list[float]) -> tuple[float, float, float]:
-    return statistics.median(values), min(values), max(values)
 
 
 def processor() -> str:
@@ -160,7 +158,7 @@ def table(
         f"{arguments.images} photos at 128 px, {arguments.epochs} epochs, batches of 32; rounds in turn: {repeats}. "
         "Seconds as median (minimum to maximum).",
         "An epoch: the first of each run left out, validation included. In all: the process, imports included.",
-        f"{processor()}; Python {platform.python_version()}; {', '.join(dict.fromkeys(packages))}.",
+        f"{processor()}; Python {platform.python_version()}; {', '.join(packages)}.",
         "",
         f"| row | {peer}, an epoch | leafexp, an epoch | ratio | {peer}, in all | leafexp, in all | ratio |",
         "|---|---|---|---|---|---|---|",

