@@ -15,6 +15,7 @@ VALIDATION_SECONDS = "validation_seconds"
 TIMINGS = (EPOCH_SECONDS, DATA_SECONDS, COMPUTE_SECONDS, VALIDATION_SECONDS)
 IMAGES_PER_SECOND = "images_per_second"  # of training, validation not counted
 LEARNING_RATE = "learning_rate"
+TIMESTAMP = "timestamp"  # when the epoch ended, milliseconds since 1970; MLflow keeps it with each value
 EPOCH_METRICS = (LOSS, ACCURACY, VAL_LOSS, VAL_ACCURACY, *TIMINGS, IMAGES_PER_SECOND, LEARNING_RATE)
 
 # One value a run. Parameter counts are those of the last phase.

@@ -16,12 +16,11 @@ from leafexp.cache import CacheTooSmall
 from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
+from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
 from leafexp.training.kernels import faster
 from leafexp.training.phases import PlannedPhase
 
 log = logging.getLogger(__name__)
-
-EpochRow = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,11 @@ class Fit:
     """What training left behind; the model itself holds the best epoch's weights.
 
     Attributes:
-        history: one row an epoch: epoch (from 1), phase, and the metrics of names.EPOCH_METRICS.
+        history: one row an epoch: epoch (from 1), phase, timestamp, and the metrics of names.EPOCH_METRICS.
         phases: one row a phase: what learned, its epochs, batch norm, parameter counts and frozen prefix.
         best_epoch: the epoch with the highest validation accuracy, of equals the lowest validation loss.
-        total_seconds: wall time from the start of the first epoch to the end of the last.
+        total_seconds: wall time from the start of the first epoch to the end of the last; of a run that was taken up
+            again, what each epoch that counts took, and the start of each phase that was begun anew.
         learner: the part of the model behind the last phase's frozen prefix; the model where there is none.
         seen: what the learner takes in place of photos: the images with the prefix's outputs.
     """
@@ -70,8 +70,12 @@ def fit(
     seed: int,
     on_epoch: Callable[[EpochRow], None],
     speed: Speed,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
+
+    With a checkpoint, training goes on after the last epoch saved in it: same metrics, same weights, bit for bit, as
+    training that never stopped.
 
     Args:
         model: a compiled or uncompiled functional model; changed in place.
@@ -80,27 +84,32 @@ def fit(
         make_optimizer: gives a new optimizer for a learning-rate factor and a number of epochs.
         batch_size: images an optimizer step.
         seed: of the order of images.
-        on_epoch: called with each epoch's row as soon as the epoch is over.
+        on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the checkpoint.
         speed: how to compute it.
+        checkpoint: where each epoch's end is saved, and where to go on from.
 
     Raises:
+        OSError: the checkpoint can't be written.
         UserError: the loss is no longer a finite number.
         RuntimeError: a weight that was to stay frozen changed.
     """
     steps = steps_per_epoch(dataset, batch_size)
-    watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch)
-    phase_rows = []
-    features_seen: set[str] = set()
+    progress = (checkpoint and checkpoint.load()) or Progress()
+    watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch, progress, checkpoint)
+    assign(model, progress.variables)
+    for row in progress.history:
+        on_epoch(row)
     first_epoch = 0
     for planned in plan:
+        begin, end = max(first_epoch, len(progress.history)), first_epoch + planned.epochs
         momentum = freeze.apply(model, planned.phase, steps)
-        before = freeze.frozen_checksum(model)
         watch.begin_phase(planned.name)
+        if begin >= end:
+            first_epoch = end
+            continue
+        before = freeze.frozen_checksum(model)
         learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
-        watch.begin_training(learner)
-        # Two phases may learn from the same features.
-        new = features is not None and seen.pixels_hash not in features_seen
-        features_seen.add(seen.pixels_hash)
+        watch.begin_training()
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
         # is an object, whose variables are there already, and the optimizer is built.
@@ -113,30 +122,37 @@ def fit(
             steps_per_execution=steps if seen.pixels.ndim == 2 else 1,
         )
         optimizer.build(learner.trainable_variables)
-        trainable, non_trainable = freeze.parameter_counts(model)
-        phase_rows.append(
-            {
-                "phase": planned.name,
-                "epochs": planned.epochs,
-                "learns": planned.phase.learns,
-                "batch_norm": planned.phase.batch_norm,
-                "batch_norm_momentum": momentum,
-                "learning_rate_factor": planned.phase.learning_rate_factor,
-                names.PARAMS_TRAINABLE: trainable,
-                names.PARAMS_NON_TRAINABLE: non_trainable,
-                "cached_layers": len(model.layers) - len(learner.layers) + 1 if features else 0,
-                names.PREFIX_SECONDS: features.seconds if features and new else 0.0,
-                names.PREFIX_REUSED_SECONDS: features.seconds if features and new and features.reused else 0.0,
-                names.PREFIX_FORWARD_SECONDS: features.forward_seconds * watch.images if features else np.nan,
-            }
-        )
-        batches = _clocked(training_batches(seen, batch_size, seed, first_epoch, planned.epochs), watch.waited)
+        if begin > first_epoch:
+            for variable, value in zip(optimizer.variables, progress.optimizer, strict=True):
+                variable.assign(value)
+        else:
+            # Two phases may learn from the same features.
+            new = features is not None and seen.pixels_hash not in progress.features_seen
+            progress.features_seen.append(seen.pixels_hash)
+            trainable, non_trainable = freeze.parameter_counts(model)
+            progress.phases.append(
+                {
+                    "phase": planned.name,
+                    "epochs": planned.epochs,
+                    "learns": planned.phase.learns,
+                    "batch_norm": planned.phase.batch_norm,
+                    "batch_norm_momentum": momentum,
+                    "learning_rate_factor": planned.phase.learning_rate_factor,
+                    names.PARAMS_TRAINABLE: trainable,
+                    names.PARAMS_NON_TRAINABLE: non_trainable,
+                    "cached_layers": len(model.layers) - len(learner.layers) + 1 if features else 0,
+                    names.PREFIX_SECONDS: features.seconds if features and new else 0.0,
+                    names.PREFIX_REUSED_SECONDS: features.seconds if features and new and features.reused else 0.0,
+                    names.PREFIX_FORWARD_SECONDS: features.forward_seconds * watch.images if features else np.nan,
+                }
+            )
+        batches = _clocked(training_batches(seen, batch_size, seed, begin, end - begin), watch.waited)
         with faster(learner, speed.fused_batch_norm, speed.pointwise_matmul):
             learner.fit(
                 batches,
                 validation_data=evaluation_batches(seen, "validation", batch_size),
-                initial_epoch=first_epoch,
-                epochs=first_epoch + planned.epochs,
+                initial_epoch=begin,
+                epochs=end,
                 steps_per_epoch=steps,
                 shuffle=False,  # the batches come in this epoch's order
                 callbacks=[watch],
@@ -144,12 +160,12 @@ def fit(
             )
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
-        first_epoch += planned.epochs
-    watch.restore_best()
+        first_epoch = end
+    assign(model, progress.best_variables)
     # Looked up anew: the best epoch may lie in a phase that had other weights before the cut.
     learner, seen, _ = _without_prefix(model, dataset, batch_size, speed)
-    history, phases = pd.DataFrame(watch.rows), pd.DataFrame(phase_rows)
-    return Fit(history, phases, watch.best_epoch, watch.ended - watch.started, learner, seen)
+    history, phases = pd.DataFrame(progress.history), pd.DataFrame(progress.phases)
+    return Fit(history, phases, progress.best_epoch, progress.seconds, learner, seen)
 
 
 def _without_prefix(
@@ -181,47 +197,47 @@ def _clocked(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
 
 
 class _EpochWatch(keras.callbacks.Callback):
-    """Times each epoch, validation included, collects its metrics and keeps the best weights so far.
+    """Times each epoch, validation included, and carries its metrics and weights into the progress.
 
     A phase's first epoch includes what comes before its first step: the prefix's features and the tracing of graphs.
     """
 
-    def __init__(self, whole_model: keras.Model, images: int, on_epoch: Callable[[EpochRow], None]) -> None:
+    def __init__(
+        self,
+        whole_model: keras.Model,
+        images: int,
+        on_epoch: Callable[[EpochRow], None],
+        progress: Progress,
+        checkpoint: Checkpoint | None,
+    ) -> None:
         super().__init__()
         self.whole_model = whole_model
         self.images = images
         self.on_epoch = on_epoch
+        self.progress = progress
+        self.checkpoint = checkpoint
         self.phase = ""
         self.phase_begins = False
-        self.rows: list[EpochRow] = []
-        self.best: tuple[float, float] = (-1.0, 0.0)
-        self.best_epoch = 0
-        self.learner = whole_model
-        self.weights_before: list[np.ndarray] = []
-        self.best_weights = (self.weights_before, whole_model, self.weights_before)
-        self.started = 0.0
+        self.changing: dict[str, keras.Variable] = {}
+        self.seconds_before = progress.seconds
+        self.started = time.perf_counter()
         self.epoch_started = 0.0
         self.training_started = 0.0
         self.validation_started = 0.0
-        self.ended = 0.0
         self.waited = tf.Variable(0.0, trainable=False, dtype=tf.float64)
 
     def begin_phase(self, name: str) -> None:
-        """Start the clock of the phase's first epoch."""
+        """Start the clock of the phase's first epoch; layers are frozen as the phase wants it."""
         self.phase, self.phase_begins = name, True
         self.epoch_started = time.perf_counter()
-        self.started = self.started or self.epoch_started
+        for key, variable in changing(self.whole_model).items():
+            self.changing[key] = variable
+            # What begins to change now had this value after the best epoch so far.
+            self.progress.best_variables.setdefault(key, variable.numpy())
 
-    def begin_training(self, learner: keras.Model) -> None:
-        """The frozen prefix is computed; what follows trains `learner`, which holds all that changes in this phase."""
+    def begin_training(self) -> None:
+        """The frozen prefix is computed."""
         self.training_started = time.perf_counter()
-        self.learner, self.weights_before = learner, self.whole_model.get_weights()
-
-    def restore_best(self) -> None:
-        """Give the whole model the weights of the best epoch."""
-        before, learner, weights = self.best_weights
-        self.whole_model.set_weights(before)
-        learner.set_weights(weights)
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if not self.phase_begins:
@@ -233,28 +249,35 @@ class _EpochWatch(keras.callbacks.Callback):
         self.validation_started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.ended = time.perf_counter()
+        ended = time.perf_counter()
         data_seconds = float(self.waited.numpy())
         training_seconds = self.validation_started - self.training_started
-        row: EpochRow = {"epoch": epoch + 1, "phase": self.phase}
+        row: EpochRow = {"epoch": epoch + 1, "phase": self.phase, names.TIMESTAMP: int(time.time() * 1000)}
         row |= {name: float(value) for name, value in (logs or {}).items() if name in names.EPOCH_METRICS}
         row |= {
-            names.EPOCH_SECONDS: self.ended - self.epoch_started,
+            names.EPOCH_SECONDS: ended - self.epoch_started,
             names.DATA_SECONDS: data_seconds,
             names.COMPUTE_SECONDS: training_seconds - data_seconds,
-            names.VALIDATION_SECONDS: self.ended - self.validation_started,
+            names.VALIDATION_SECONDS: ended - self.validation_started,
             names.IMAGES_PER_SECOND: self.images / training_seconds,
             names.LEARNING_RATE: float(self.model.optimizer.learning_rate),
         }
-        self.rows.append(row)
-        self.on_epoch(row)
         loss, val_loss = float(row[names.LOSS]), float(row[names.VAL_LOSS])
         if not np.isfinite([loss, val_loss]).all():
+            # Neither saved nor handed on: trained again, the epoch must not be logged twice.
             raise UserError(
                 f"The loss is no longer finite in epoch {epoch + 1} (loss {loss}, val_loss {val_loss}). "
                 f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}."
             )
+        progress = self.progress
+        progress.history.append(row)
+        progress.seconds = self.seconds_before + ended - self.started
+        progress.variables = {key: variable.numpy() for key, variable in self.changing.items()}
         rank = (float(row[names.VAL_ACCURACY]), -val_loss)
-        if rank > self.best:
-            self.best, self.best_epoch = rank, epoch + 1
-            self.best_weights = (self.weights_before, self.learner, self.learner.get_weights())
+        if rank > progress.best_rank:
+            progress.best_rank, progress.best_epoch = rank, epoch + 1
+            progress.best_variables = dict(progress.variables)
+        if self.checkpoint:
+            progress.optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
+            self.checkpoint.save(progress)
+        self.on_epoch(row)

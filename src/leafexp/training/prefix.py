@@ -49,7 +49,7 @@ def split(model: keras.Model) -> Split | None:
     so their weights, with `model`.
     """
     layers = model.layers
-    first_live = next((index for index, layer in enumerate(layers) if _is_live(layer)), len(layers))
+    first_live = next((index for index, layer in enumerate(layers) if is_live(layer)), len(layers))
     for cut in range(first_live, 1, -1):
         before = {id(tensor) for layer in layers[:cut] for tensor in _outputs(layer)}
         crossing = {id(tensor): tensor for layer in layers[cut:] for tensor in _inputs(layer) if id(tensor) in before}
@@ -113,7 +113,7 @@ def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:
     return key_of(*software, dataset.pixels_hash, structure, checksum(prefix.weights), batch_size)
 
 
-def _is_live(layer: keras.layers.Layer) -> bool:
+def is_live(layer: keras.layers.Layer) -> bool:
     """Whether the layer's output may differ from one epoch to the next: it learns, or it draws random numbers."""
     # The states of its random generators are among a layer's variables, not among its weights.
     random = len(layer.variables) > len(layer.weights)
