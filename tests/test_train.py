@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from leafexp import names
 from leafexp.config import Config, check
 from leafexp.errors import UserError
-from leafexp.train import train
+from leafexp.run import train
 from tests.conftest import write_photos
 
 
@@ -38,7 +38,7 @@ def config(folder: Path, *overrides: str) -> Config:
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Run:
-    return mlflow.get_run(train(config(folder), "python -m leafexp.train model=cnn"))
+    return mlflow.get_run(train(config(folder), "python -m leafexp.train model=cnn").run_id)
 
 
 def read_csv(run: Run, name: str) -> pd.DataFrame:
@@ -114,7 +114,7 @@ def test_the_best_model_takes_raw_pixels_and_gives_the_tracked_predictions(run: 
 
 
 def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -> None:
-    again = mlflow.get_run(train(config(folder), "again"))
+    again = mlflow.get_run(train(config(folder, "rerun=true"), "again").run_id)
     timed = {*names.TIMINGS, names.IMAGES_PER_SECOND, names.TOTAL_SECONDS, names.PEAK_MEMORY_MB}
     timed |= {
         names.STEADY_COMPUTE_SECONDS,
@@ -127,7 +127,7 @@ def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -
     }
     assert (run.data.tags[names.PREFIX_REUSED], again.data.tags[names.PREFIX_REUSED]) == ("false", "true")
     assert again.data.metrics[names.PREFIX_REUSED_SECONDS] == run.data.metrics[names.PREFIX_SECONDS]
-    other = mlflow.get_run(train(config(folder, "seed=1"), "other"))
+    other = mlflow.get_run(train(config(folder, "seed=1"), "other").run_id)
     assert other.data.metrics[names.TEST_LOSS] != run.data.metrics[names.TEST_LOSS]
     assert other.data.tags[names.SPLIT_HASH] == run.data.tags[names.SPLIT_HASH]
 
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_run_killed(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("leafexp.training.evaluation.predict", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(replace(config(folder), sweep="interrupted"), "interrupted")
+        train(replace(config(folder, "rerun=true"), sweep="interrupted"), "interrupted")
     (killed,) = mlflow.search_runs(
         experiment_names=["leafexp"], filter_string="tags.sweep = 'interrupted'", output_format="list"
     )
@@ -161,7 +161,7 @@ def test_skipped_photos_are_recorded(folder: Path) -> None:
     bad = folder / "photos" / "mold" / "bad.jpg"
     bad.write_bytes(b"")
     try:
-        run = mlflow.get_run(train(config(folder, "data.on_bad_image=skip", "epochs=1"), "skip"))
+        run = mlflow.get_run(train(config(folder, "data.on_bad_image=skip", "epochs=1"), "skip").run_id)
     finally:
         bad.unlink()
     skipped = read_csv(run, names.SKIPPED_FILE)

@@ -3,6 +3,9 @@
 Units: seconds, shares in [0, 1], epochs counted from 1. A metric that does not apply is absent, never 0 or -1.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 # One value an epoch; the step is the epoch, counted from 1 over all phases of a run.
 LOSS = "loss"
 ACCURACY = "accuracy"
@@ -56,7 +59,7 @@ FREEZE = "freeze"
 OPTIMIZER = "optimizer"
 DATA = "data"
 SEED = "seed"
-SWEEP = "sweep"
+SWEEP = "sweep"  # the commands that asked for this run, in their order, joined by ", "
 GIT_COMMIT = "git_commit"
 DATA_HASH = "data_hash"
 SPLIT_HASH = "split_hash"
@@ -67,8 +70,19 @@ PRETRAINED = "pretrained"  # "true" or "false"
 CONTROL = "control"  # "true": layers with random weights stay frozen; prices the pretraining
 COMMAND = "command"  # what to type to make this run again
 ERROR = "error"  # why a run failed
+IDENTITY = "identity"  # SHA-256 of all that decides the run's result
+HOST = "host"  # the machine a run is trained on
+PROCESS = "process"  # on that machine: its number, and when it started, in seconds since 1970
+HEARTBEAT = "heartbeat"  # when that process was last heard of, in seconds since 1970
+ASKED = "asked"  # when a command last asked for this run, in seconds since 1970
+INTERRUPTIONS = "interruptions"  # how often the run was cut off and taken up again
+
+# Parameters that tell where a run is kept and how its command was called: no part of what was trained. The data's hash
+# stands for its path.
+NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "cache_gb")
 
 # Artifacts.
+TRACEBACK_FILE = "traceback.txt"
 CONFIG_FILE = "config.yaml"
 LAYERS_FILE = "layers.csv"
 PHASES_FILE = "phases.csv"  # phase, epochs, learns, batch_norm, batch_norm_momentum, learning_rate, parameter counts
@@ -89,3 +103,16 @@ def in_phase(metric: str, phase: str) -> str:
 def row_name(title: str, freeze: str, pretrained: bool) -> str:
     """The row's name in the comparison: the title alone for a model trained whole from scratch, else title_freeze."""
     return title if not pretrained and freeze == "unfrozen" else f"{title}_{freeze}"
+
+
+def sweeps_of(tag: str) -> list[str]:
+    """The names in the tag `sweep`, in the order in which they asked for the run."""
+    return [name for name in tag.split(", ") if name]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration as MLflow's parameters: one level, with names like data.image_size."""
+    params: dict[str, Any] = {}
+    for key, value in config.items():
+        params |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return params

@@ -1,5 +1,7 @@
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -7,6 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from leafexp.errors import UserError
+from leafexp.relocate import relocate
 from leafexp.tracking.store import open_store
 
 OPEN = """
@@ -59,12 +62,50 @@ def test_an_old_file_store_and_a_deleted_experiment_are_named(tmp_path: Path) ->
     old = tmp_path / "old"
     (old / "mlruns" / "0").mkdir(parents=True)
     (old / "mlruns" / "0" / "meta.yaml").touch()
-    with pytest.raises(UserError, match="file store of MLflow before 3.*migrate-filestore"):
+    with pytest.raises(UserError, match="old MLflow file store(.|\n)*migrate-filestore"):
         open_store(None, "leafexp", old)
     store = open_store(None, "leafexp", tmp_path)
     MlflowClient(store.uri).delete_experiment(store.experiment_id)
     with pytest.raises(UserError, match="was deleted in MLflow. Restore it"):
         open_store(None, "leafexp", tmp_path)
+
+
+def test_a_moved_store_is_named_and_mended(tmp_path: Path) -> None:
+    old, new = tmp_path / "old place", tmp_path / "new place"
+    old.mkdir()
+    subprocess.run([sys.executable, "-c", OPEN, str(old)], cwd=tmp_path, check=True)
+    old.rename(new)
+    with pytest.raises(UserError, match=r"store was moved(.|\n)*leafexp\.relocate '.*new place/mlflow.db'"):
+        open_store(None, "leafexp", new)
+    assert sum(relocate(new / "mlflow.db").values()) == 2
+    assert relocate(new / "mlflow.db") == {}
+    store = open_store(None, "leafexp", new)
+    client = MlflowClient(store.uri)
+    (run,) = client.search_runs([store.experiment_id])
+    downloaded = Path(client.download_artifacts(run.info.run_id, "note.txt"))
+    assert downloaded.read_text() == "here"
+    assert not old.exists()
+    with pytest.raises(UserError, match="There is no tracking store"):
+        relocate(tmp_path / "mlflow.db")
+
+
+def test_a_store_that_can_not_be_used_is_explained(tmp_path: Path) -> None:
+    for name in ("half", "older", "text"):
+        (tmp_path / name).mkdir()
+    with closing(sqlite3.connect(tmp_path / "half" / "mlflow.db")) as database, database:
+        database.execute("create table experiments (experiment_id integer primary key)")
+    with pytest.raises(UserError, match="is half made"):
+        open_store(None, "leafexp", tmp_path / "half")
+    open_store(None, "leafexp", tmp_path / "older")
+    with closing(sqlite3.connect(tmp_path / "older" / "mlflow.db")) as database, database:
+        database.execute("update alembic_version set version_num = '97727af70f4d'")
+    with pytest.raises(UserError, match="is of another MLflow version. After a backup: mlflow db upgrade"):
+        open_store(None, "leafexp", tmp_path / "older")
+    (tmp_path / "text" / "mlflow.db").write_text("not a database, but long enough to be taken for one" * 10)
+    with pytest.raises(UserError, match="file is not a database"):
+        open_store(None, "leafexp", tmp_path / "text")
+    with pytest.raises(UserError, match="127.0.0.1:9 does not answer"):
+        open_store("http://127.0.0.1:9", "leafexp", tmp_path)
 
 
 def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
@@ -79,7 +120,7 @@ def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     store = open_store(None, "leafexp", tmp_path / "default")
     assert store.database == tmp_path / "default" / "mlflow.db"
-    assert "tags.%60sweep%60%20%3D%20%27a%20b%27" in store.charts_link("a b")
+    assert "tags.%60sweep%60%20LIKE%20%27%25monday%25%27" in store.charts_link("monday")
     monkeypatch.chdir(tmp_path)
     assert store.ui_command() == f"cd '{tmp_path}/default' && mlflow ui"
     monkeypatch.chdir(tmp_path / "default")

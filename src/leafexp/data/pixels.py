@@ -49,6 +49,23 @@ def decode(content: bytes, image_size: int) -> np.ndarray:
         raise ValueError(f"broken image ({error})") from None
 
 
+def checksums(files: Sequence[str]) -> tuple[list[str], dict[int, str]]:
+    """The SHA-256 of each file, "" where it can't be read, and why not, by place in `files`."""
+    problems: dict[int, str] = {}
+
+    def checksum(row: int) -> str:
+        try:
+            status = os.stat(files[row])
+            return _sha256(files[row], status.st_size, status.st_mtime_ns)
+        except FileNotFoundError:
+            problems[row] = "no such file"
+        except OSError as error:
+            problems[row] = f"can't be read ({error.strerror})"
+        return ""
+
+    return list(_in_parallel(checksum, range(len(files)), "Checking photos")), problems
+
+
 def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored, list[str], dict[int, str]]:
     """Every usable image of `table` (column `file`): decoded on first use, from the cache after that.
 
@@ -62,20 +79,8 @@ def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored
         UserError: the pixels don't fit into the cache, or a file changed between two looks at it.
     """
     files = list(table["file"])
-    problems: dict[int, str] = {}
-
-    def checksum(row: int) -> str:
-        try:
-            status = os.stat(files[row])
-            return _sha256(files[row], status.st_size, status.st_mtime_ns)
-        except FileNotFoundError:
-            problems[row] = "no such file"
-        except OSError as error:
-            problems[row] = f"can't be read ({error.strerror})"
-        return ""
-
-    checksums = list(_in_parallel(checksum, range(len(files)), "Checking photos"))
-    rows = [row for row, value in enumerate(checksums) if value]
+    sha256, problems = checksums(files)
+    rows = [row for row, value in enumerate(sha256) if value]
 
     def decoded(row: int) -> np.ndarray | str:
         try:
@@ -83,7 +88,7 @@ def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored
                 content = file.read()
         except OSError as error:
             raise UserError(f"{files[row]} was there a moment ago and can't be read now: {error.strerror}.") from None
-        if hashlib.sha256(content).hexdigest() != checksums[row]:
+        if hashlib.sha256(content).hexdigest() != sha256[row]:
             raise UserError(f"{files[row]} changed while the photos were read. Start again when it is complete.")
         try:
             return decode(content, image_size)
@@ -100,7 +105,7 @@ def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored
 
     stored = get_or_make(
         "pixels",
-        key_of(PIL.__version__, _PREPROCESSING, image_size, [checksums[row] for row in rows]),
+        key_of(PIL.__version__, _PREPROCESSING, image_size, [sha256[row] for row in rows]),
         f"{len(rows)} photos at {image_size} px",
         len(rows),
         (image_size, image_size, 3),
@@ -109,7 +114,7 @@ def load(table: pd.DataFrame, image_size: int, cache_bytes: int) -> tuple[Stored
         cache_bytes,
     )
     problems |= {rows[int(place)]: reason for place, reason in stored.about["unusable"].items()}
-    return stored, checksums, dict(sorted(problems.items()))
+    return stored, sha256, dict(sorted(problems.items()))
 
 
 @functools.cache  # a sweep's jobs share a process; a file that changes has another time or size

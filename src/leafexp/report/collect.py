@@ -14,9 +14,6 @@ from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.store import ask, open_client, without_password
 
-# Where a run is kept and how its command was called: no part of what was trained. The data's hash stands for its path.
-NOT_CONFIGURATION = ("sweep", "tracking.", "data.path", "cache_gb")
-
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -38,14 +35,19 @@ class Run:
         return self.tags.get(names.ROW, self.name)
 
     @property
-    def sweep(self) -> str:
-        """The command the run belongs to; a run without the tag is a sweep of its own, named by its id."""
-        return self.tags.get(names.SWEEP, self.run_id)
+    def sweeps(self) -> list[str]:
+        """The commands that asked for the run, the latest last; without the tag a sweep of its own, named by its id."""
+        return names.sweeps_of(self.tags.get(names.SWEEP, "")) or [self.run_id]
+
+    @property
+    def asked(self) -> float:
+        """When a command last asked for the run, in seconds since 1970."""
+        return float(self.tags.get(names.ASKED, self.started / 1000))
 
     @property
     def configuration(self) -> dict[str, str]:
         """The parameters that decide what is trained."""
-        return {key: value for key, value in self.params.items() if not key.startswith(NOT_CONFIGURATION)}
+        return {key: value for key, value in self.params.items() if not key.startswith(names.NOT_CONFIGURATION)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
         notes.append(f"{repeated} older finished run(s) of the same configuration, seed and data are left out.")
     done = [run.configuration for run in finished]
     unfinished = [run for run in chosen if run.status != "FINISHED" and run.configuration not in done]
-    others = len({run.sweep for run in runs} - {run.sweep for run in chosen})
+    others = len({name for run in runs for name in run.sweeps} - {name for run in chosen for name in run.sweeps})
     with tempfile.TemporaryDirectory() as scratch:
         finished = [
             replace(run, curves=read_curves(client, run), predictions=read_predictions(client, run, scratch))
@@ -124,8 +126,13 @@ def choose_sweep(runs: list[Run], experiment: str, sweep: str) -> tuple[list[Run
         UserError: no such sweep, or for `latest` and `all` no finished run at all.
     """
     by_sweep: dict[str, list[Run]] = {}
+    # The latest sweep first; within a sweep the newest run first.
+    for run in sorted(runs, key=lambda run: run.asked, reverse=True):
+        for name in reversed(run.sweeps):
+            by_sweep.setdefault(name, [])
     for run in runs:
-        by_sweep.setdefault(run.sweep, []).append(run)
+        for name in run.sweeps:
+            by_sweep[name].append(run)
     if sweep not in ("latest", "all"):
         if sweep not in by_sweep:
             raise UserError(f"No sweep {sweep!r} in experiment {experiment!r}.{_suggest(sweep, by_sweep)}")

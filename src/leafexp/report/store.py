@@ -1,24 +1,21 @@
 """The tracking store, opened for reading; what is not there is said, never created."""
 
 import os
-import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
+from leafexp import stores
 from leafexp.errors import UserError
-
-PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
-CONNECT_SECONDS = 5.0
+from leafexp.stores import without_password
 
 
 def default_tracking_uri(root: Path) -> str:
     """The environment's MLFLOW_TRACKING_URI, else the SQLite file `root`/mlflow.db."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or str(root / "mlflow.db")
+    return stores.default_uri() or str(root / "mlflow.db")
 
 
 def open_client(tracking_uri: str) -> Any:
@@ -30,10 +27,10 @@ def open_client(tracking_uri: str) -> Any:
     parts = urlsplit(tracking_uri)
     if parts.scheme in ("", "file"):
         tracking_uri = _sqlite_uri(Path(unquote(parts.path) if parts.scheme else tracking_uri))
-    elif parts.scheme.startswith("sqlite"):
-        _check_sqlite(Path(unquote(tracking_uri.split("?")[0].partition(":///")[2])))
-    elif parts.hostname and parts.scheme not in getproxies():
-        _check_server(parts.hostname, parts.port or PORTS.get(parts.scheme.split("+")[0], 80))
+    elif file := stores.sqlite_file(tracking_uri):
+        _check_sqlite(file)
+    else:
+        stores.check_answers(tracking_uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -54,16 +51,10 @@ def ask(complaint: str, call: Callable[..., Any], **arguments: Any) -> Any:
         raise UserError(f"{complaint}: {without_password(lines[0])[:300]}") from error
 
 
-def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
-    before, at, after = uri.rpartition("@")
-    return f"{before.partition('//')[0]}//***@{after}" if at and "//" in before else uri
-
-
 def _sqlite_uri(path: Path) -> str:
     path = path.expanduser().absolute()
     if path.is_dir():
-        _check_not_file_store(path)
+        stores.check_no_file_store(path)
         path = path / "mlflow.db"
     _check_sqlite(path)
     from mlflow.utils.file_utils import path_to_local_sqlite_uri
@@ -73,7 +64,7 @@ def _sqlite_uri(path: Path) -> str:
 
 def _check_sqlite(path: Path) -> None:
     if not path.is_file():
-        _check_not_file_store(path.parent)
+        stores.check_no_file_store(path.parent)
         raise UserError(f"No tracking store at {path}.\nTrain first, or say where it is with --tracking-uri.")
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
@@ -82,19 +73,3 @@ def _check_sqlite(path: Path) -> None:
         raise UserError(f"{path} is not an MLflow store: {error}.") from None
     if not tables:
         raise UserError(f"{path} is not an MLflow store: it has no table of experiments.")
-
-
-def _check_not_file_store(folder: Path) -> None:
-    for store in (folder, folder / "mlruns"):
-        if any(meta.parent.name.isdigit() for meta in store.glob("*/meta.yaml")):
-            raise UserError(
-                f"{store} is an old MLflow file store, which MLflow no longer reads.\n"
-                f"Convert it: mlflow migrate-filestore --source {store} --target sqlite:///mlflow.db"
-            )
-
-
-def _check_server(host: str, port: int) -> None:
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise UserError(f"The tracking server {host}:{port} does not answer: {error}.") from None

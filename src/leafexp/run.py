@@ -1,0 +1,318 @@
+"""One training run, from its configuration to its tracked results."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafexp import names
+from leafexp.errors import UserError
+from leafexp.paths import ROOT, cache_folder
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+    from leafexp.config import Config
+    from leafexp.models.pretrained import Source
+    from leafexp.tracking.run import TrackedRun
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a run.
+
+    Attributes:
+        run_id: its id in MLflow.
+        skipped: whether it was finished before.
+    """
+
+    run_id: str
+    skipped: bool
+
+
+def train(config: "Config", command: str) -> Result:
+    """Train, test and track one run, unless the store holds it finished; go on with one that was cut off.
+
+    Args:
+        config: the checked configuration.
+        command: what to type to make this run again; tracked with it.
+
+    Raises:
+        UserError: in the configuration, the photos or the store; the run is tracked as FAILED with the reason.
+        KeyboardInterrupt: the run is tracked as KILLED, and goes on when it is started again.
+    """
+    from leafexp.data.pixels import checksums
+    from leafexp.identity import identity
+    from leafexp.tracking import claim, run
+    from leafexp.tracking.store import open_store
+    from leafexp.training.phases import plan
+
+    settings = asdict(config)
+    pretrained = config.model.weights is not None
+    row = names.row_name(config.model.title, config.freeze.name, pretrained)
+    last_phase = plan(config.freeze.phases, config.epochs, pretrained)[-1].phase
+    tags = {
+        names.MODEL: config.model.name,
+        names.FREEZE: config.freeze.name,
+        names.OPTIMIZER: config.optimizer.name,
+        names.DATA: config.data.name,
+        names.SEED: str(config.seed),
+        names.SWEEP: str(config.sweep),
+        names.PRETRAINED: str(pretrained).lower(),
+        names.CONTROL: str(not pretrained and last_phase.learns != "all").lower(),
+        names.GIT_COMMIT: run.git_commit(),
+        names.COMMAND: command,
+    }
+    store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
+    try:
+        catalog = _catalog(config)
+        photos = catalog.assign(sha256=checksums(list(catalog["file"]))[0])
+        weights = _weights_sha256(config, catalog["label"].nunique())
+    except Exception:
+        # Without its photos or weights a run has no identity, but it has failed nevertheless.
+        with run.tracked(store, row, tags, settings):
+            raise
+    tags[names.IDENTITY] = identity(names.flat(settings), photos, weights)
+    with claim.held(tags[names.IDENTITY]):
+        earlier = claim.look_up(store, tags[names.IDENTITY])
+        if earlier.finished and not config.rerun:
+            claim.join_sweep(store, earlier.finished, str(config.sweep))
+            _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
+            return Result(earlier.finished.info.run_id, skipped=True)
+        unfinished = earlier.unfinished
+        if (
+            unfinished
+            and names.LOSS in unfinished.data.metrics
+            and not _checkpoint_file(unfinished.info.run_id).exists()
+        ):
+            log.warning(
+                "The checkpoint of run %s, which was cut off, is not here: starting anew.", unfinished.info.run_id
+            )
+            unfinished = None
+        with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
+            if unfinished and names.LOSS in unfinished.data.metrics:
+                print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
+            _train(config, catalog, row, tracked, weights)
+        _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
+    return Result(tracked.run_id, skipped=False)
+
+
+def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun", weights: str | None) -> None:
+    """What is tracked of a run, from the photos to the model."""
+    tf = _tensorflow()
+    import keras
+    import pandas as pd
+
+    from leafexp import config as configuration
+    from leafexp.data import dataset as datasets
+    from leafexp.tracking import pictures
+    from leafexp.tracking.run import peak_memory_mb
+    from leafexp.training import evaluation, freeze, phases
+    from leafexp.training.checkpoint import Checkpoint
+    from leafexp.training.fit import Speed, fit
+    from leafexp.training.optimizer import learning_rate_schedule
+
+    data, optimizer, trainer = config.data, config.optimizer, config.trainer
+    batch_size, cache_bytes = trainer.batch_size, int(config.cache_gb * 10**9)
+    dataset = datasets.prepare(
+        catalog,
+        data.image_size,
+        data.on_bad_image,
+        data.validation_share,
+        data.test_share,
+        data.split_seed,
+        cache_bytes,
+    )
+    run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
+    run.log_data(
+        dataset.table,
+        dataset.skipped,
+        Path(data.path).stem if data.path else data.name,
+        data.path or data.name,
+        dataset.data_hash,
+        dataset.split_hash,
+    )
+
+    # One process, many models: its warnings of repeated tracing are about that.
+    tf.get_logger().setLevel("ERROR")
+    # Frees the graph of the run before this one in the same process.
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(trainer.precision)
+    model, source = _build(config, len(dataset.classes))
+    if source and config.model.weights == "imagenet" and source.sha256 != weights:
+        raise UserError(
+            f"imagenet now stands for other weights than when this run began ({source.description}). "
+            "Start again: the run is then another."
+        )
+    run.log_tags(
+        {
+            names.WEIGHTS_SOURCE: source.description if source else "none (random)",
+            names.WEIGHTS_SHA256: source.sha256 if source else "none",
+        }
+    )
+
+    steps = datasets.steps_per_epoch(dataset, batch_size)
+
+    def make_optimizer(factor: float, epochs: int) -> keras.Optimizer:
+        rate = learning_rate_schedule(
+            optimizer.learning_rate * factor,
+            optimizer.schedule,
+            epochs,
+            steps,
+            optimizer.warmup_epochs,
+            optimizer.step_epochs,
+            optimizer.step_factor,
+        )
+        made: keras.Optimizer = configuration.build(optimizer.keras, learning_rate=rate)
+        return made
+
+    fitted = fit(
+        model,
+        phases.plan(config.freeze.phases, config.epochs, source is not None),
+        dataset,
+        make_optimizer,
+        batch_size,
+        config.seed,
+        run.log_epoch,
+        Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
+        Checkpoint(_checkpoint_file(run.run_id)),
+    )
+
+    predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
+    last_phase = fitted.phases.iloc[-1]
+    trainable, non_trainable = last_phase[names.PARAMS_TRAINABLE], last_phase[names.PARAMS_NON_TRAINABLE]
+    reused = fitted.phases[names.PREFIX_REUSED_SECONDS].gt(0).any()
+    run.log_tags({names.PREFIX_REUSED: str(reused).lower()})
+    run.log_results(
+        {
+            names.PARAMS_TOTAL: trainable + non_trainable,
+            names.PARAMS_TRAINABLE: trainable,
+            names.PARAMS_NON_TRAINABLE: non_trainable,
+            names.TOTAL_SECONDS: fitted.total_seconds,
+            names.PREFIX_SECONDS: fitted.phases[names.PREFIX_SECONDS].sum(),
+            names.PREFIX_REUSED_SECONDS: fitted.phases[names.PREFIX_REUSED_SECONDS].sum(),
+            names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
+            names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,
+            names.PEAK_MEMORY_MB: peak_memory_mb(),
+            names.OPTIMIZER_STEPS: steps * config.epochs,
+            names.BEST_EPOCH: fitted.best_epoch,
+            names.BEST_VAL_ACCURACY: fitted.history[names.VAL_ACCURACY].max(),
+            **evaluation.score(predictions, dataset.classes),
+            **evaluation.milestones(fitted.history),
+            **{
+                names.in_phase(metric, phase["phase"]): phase[metric]
+                for phase in fitted.phases.to_dict("records")
+                for metric in (names.PARAMS_TRAINABLE, names.PARAMS_NON_TRAINABLE)
+            },
+        }
+    )
+    run.log_tables(
+        {
+            names.LAYERS_FILE: pd.DataFrame(freeze.layer_table(model)),
+            names.PHASES_FILE: fitted.phases,
+            names.HISTORY_FILE: fitted.history,
+            names.PREDICTIONS_FILE: predictions,
+        }
+    )
+    run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
+    run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
+    example = dataset.pixels[dataset.rows("test")[:1]]
+    probabilities = evaluation.probabilities(predictions, dataset.classes)[:1]
+    run.log_model(model, example, probabilities, dataset.classes)
+
+
+def _catalog(config: "Config") -> "pd.DataFrame":
+    """The photos' table, without reading any of them."""
+    from leafexp import config as configuration
+    from leafexp.data.catalog import of_classes
+
+    data = config.data
+    catalog: pd.DataFrame = configuration.build(data.source, path=data.path, group_pattern=data.group_pattern)
+    return catalog if data.classes is None else of_classes(catalog, data.classes)
+
+
+def _weights_sha256(config: "Config", num_classes: int) -> str | None:
+    """Checksum of the pretrained weights, None without; the first time on a machine, `imagenet` is loaded for it."""
+    from leafexp.identity import weights_sha256
+
+    if config.model.weights is None:
+        return None
+    known = weights_sha256(config.model.weights, config.model.network, config.data.image_size)
+    if known is None:
+        _tensorflow()
+        _, source = _build(config, num_classes)
+        return source.sha256 if source else None
+    return known
+
+
+def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | None]":
+    """The model and its weights' source; what `imagenet` stands for is noted."""
+    from leafexp import config as configuration
+    from leafexp.identity import note_imagenet
+
+    model: keras.Model
+    source: Source | None
+    model, source = configuration.build(
+        config.model.network,
+        image_size=config.data.image_size,
+        num_classes=num_classes,
+        weights=config.model.weights,
+    )
+    if source and config.model.weights == "imagenet":
+        note_imagenet(config.model.network, config.data.image_size, source.sha256)
+    return model, source
+
+
+def _checkpoint_file(run_id: str) -> Path:
+    return cache_folder() / "checkpoints" / f"{run_id}.npz"
+
+
+@contextlib.contextmanager
+def _memory_shown() -> Iterator[None]:
+    """Turn a lack of memory into advice."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            raise UserError(
+                f"Out of memory ({str(error).splitlines()[0] if str(error) else 'no details'}). Lower "
+                "trainer.batch_size, data.image_size or the network's width, or close other programs."
+            ) from error
+        raise
+
+
+def _tensorflow() -> Any:
+    """TensorFlow, imported with the settings that make it fast, silent and the same in every process."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Operators side by side share oneDNN's threads by chance, and with them the order of sums: two runs of MobileNetV2
+    # then differ from the sixth digit on (TensorFlow 2.21). One after the other they are bit-identical, and no slower.
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    # TensorFlow leaves oneDNN off on processors without AVX-512. On, MobileNetV2 learns 1.5 times faster there, and an
+    # image's features do not depend on the size of its batch, which the cached prefix relies on.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with _silent_libraries():
+        import tensorflow as tf
+    return tf
+
+
+@contextlib.contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Discard what compiled code writes to stderr: TensorFlow's remarks on GPUs and oneDNN, as no setting does."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
