@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def test_a_store_that_can_not_be_used_is_explained(tmp_path: Path) -> None:
         database.execute("create table experiments (experiment_id integer primary key)")
     with pytest.raises(UserError, match="is half made"):
         open_store(None, "leafexp", tmp_path / "half")
-    open_store(None, "leafexp", tmp_path / "older")
+    open_store(None, "leafexp", tmp_path)
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "older")  # as MLflow checks a store once a process
     with closing(sqlite3.connect(tmp_path / "older" / "mlflow.db")) as database, database:
         database.execute("update alembic_version set version_num = '97727af70f4d'")
     with pytest.raises(UserError, match="is of another MLflow version. After a backup: mlflow db upgrade"):
