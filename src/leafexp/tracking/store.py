@@ -85,6 +85,8 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
     with FileLock(Path(tempfile.gettempdir()) / lock):
         for attempt in range(1, _TRIES + 1):
             try:
+                if database and not database.exists():
+                    _create(database)
                 return _with_experiment(uri, database, experiment)
             except UserError:
                 raise
@@ -102,6 +104,17 @@ def _check_folder(folder: Path) -> None:
         why = "is not writable" if folder.is_dir() else "does not exist"
         raise UserError(f"The tracking store can't be opened: {folder} {why}. Choose another with tracking.uri=URI.")
     stores.check_no_file_store(folder)
+
+
+def _create(database: Path) -> None:
+    """Make the tables in another file first: a process killed meanwhile would leave a store that can't be opened."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    unfinished = database.with_name(f"{database.name}.unfinished")
+    for file in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+        file.unlink(missing_ok=True)
+    MlflowClient(path_to_local_sqlite_uri(str(unfinished))).search_experiments(max_results=1)
+    if not database.exists():  # as a server started meanwhile may have made it
+        os.replace(unfinished, database)
 
 
 def _with_experiment(uri: str, database: Path | None, name: str) -> Store:
