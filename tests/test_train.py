@@ -1,6 +1,11 @@
 """One whole run on small photos, and what is left of it in the tracking store."""
 
+import errno
 import json
+import os
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +20,10 @@ from mlflow.entities import Run
 from leafexp import names
 from leafexp.config import Config, check
 from leafexp.errors import UserError
-from leafexp.run import train
+from leafexp.paths import cache_folder
+from leafexp.run import Result, train
+from leafexp.tracking.claim import end_silent_runs
+from leafexp.tracking.store import open_store
 from tests.conftest import write_photos
 
 
@@ -144,17 +152,134 @@ def test_a_run_that_fails_says_why_and_ends_failed(folder: Path) -> None:
     assert mlflow.active_run() is None
 
 
-def test_ctrl_c_ends_a_run_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def steps_logged_twice(run: Run) -> list[str]:
+    client = mlflow.MlflowClient()
+    histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return [name for name, points in histories.items() if len({point.step for point in points}) != len(points)]
+
+
+@pytest.mark.parametrize("place", ["training.fit._clocked", "training.evaluation.predict", "tracking.pictures.curves"])
+def test_an_interrupted_run_goes_on_in_the_same_run(
+    run: Run, folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = config(folder, "tracking.experiment=interrupted")
+
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leafexp.training.evaluation.predict", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train(replace(config(folder, "rerun=true"), sweep="interrupted"), "interrupted")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"leafexp.{place}", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(started, rerun=True, sweep=f"{place}.1"), "interrupted")
     (killed,) = mlflow.search_runs(
-        experiment_names=["leafexp"], filter_string="tags.sweep = 'interrupted'", output_format="list"
+        experiment_names=["interrupted"], filter_string=f"tags.sweep = '{place}.1'", output_format="list"
     )
-    assert killed.info.status == "KILLED"
+    assert (killed.info.status, killed.data.tags[names.ERROR]) == ("KILLED", "interrupted")
+    result = train(replace(started, rerun=True, sweep=f"{place}.2"), "gone on")
+    assert (result.run_id, result.skipped) == (killed.info.run_id, False)
+    ended = mlflow.get_run(result.run_id)
+    assert ended.info.status == "FINISHED"
+    assert names.ERROR not in ended.data.tags
+    assert (ended.data.tags[names.INTERRUPTIONS], ended.data.tags[names.SWEEP]) == ("1", f"{place}.1, {place}.2")
+    assert steps_logged_twice(ended) == []
+    for name in (names.VAL_LOSS, names.TEST_LOSS, names.TEST_ACCURACY, names.BEST_EPOCH):
+        assert ended.data.metrics[name] == run.data.metrics[name]
+    pd.testing.assert_frame_equal(
+        read_csv(ended, names.PREDICTIONS_FILE), read_csv(run, names.PREDICTIONS_FILE), check_exact=True
+    )
+    assert len(ended.outputs.model_outputs) == 1
+    assert not list(cache_folder().glob("checkpoints/*"))
+
+
+@pytest.mark.usefixtures("run")
+def test_a_finished_run_is_not_trained_again_but_joins_the_sweep_that_asks(folder: Path) -> None:
+    def asked(*overrides: str) -> Result:
+        return train(config(folder, "sweep=later", *overrides), "again")
+
+    newest = mlflow.search_runs(
+        experiment_names=["leafexp"], filter_string="tags.sweep LIKE '%small%' and params.seed = '0'",
+        output_format="list",
+    )[0]  # fmt: skip
+    # Where photos, store and cache lie, and what the data set is called, decides nothing.
+    (folder / "elsewhere").mkdir(exist_ok=True)
+    shutil.copytree(folder / "photos", folder / "elsewhere" / "photos", dirs_exist_ok=True)
+    moved = ["cache_gb=1", "data.name=other", f"data.path={folder / 'elsewhere' / 'photos'}"]
+    for overrides in ([], moved):
+        result = asked(*overrides)
+        assert result.skipped
+        assert result.run_id == newest.info.run_id
+    assert names.sweeps_of(mlflow.get_run(result.run_id).data.tags[names.SWEEP])[-1] == "later"
+    for overrides in (["epochs=5"], ["optimizer.learning_rate=0.002"], ["trainer.batch_size=16"]):
+        other = config(folder, "tracking.experiment=others", *overrides)
+        assert not train(replace(other, epochs=1) if overrides != ["epochs=5"] else other, "other").skipped
+
+
+def test_a_run_whose_process_is_gone_is_ended_by_the_next_command(folder: Path) -> None:
+    store = open_store(f"sqlite:///{folder}/store.db", "stale", folder)
+    client = mlflow.MlflowClient(store.uri)
+    now = f"{time.time():.0f}"
+    here = {names.HOST: socket.gethostname(), names.HEARTBEAT: now}
+    cases = {
+        "gone": (here | {names.PROCESS: "999999999 since 1"}, "KILLED"),
+        "number given anew": (here | {names.PROCESS: f"{os.getppid()} since 1"}, "KILLED"),
+        "another machine, lately": (here | {names.HOST: "other", names.PROCESS: "1 since 1"}, "RUNNING"),
+        "another machine, silent": ({names.HOST: "other", names.PROCESS: "1 since 1", names.HEARTBEAT: "9"}, "KILLED"),
+        "not ours": ({}, "RUNNING"),
+    }
+    ids = {name: client.create_run(store.experiment_id, tags=tags).info.run_id for name, (tags, _) in cases.items()}
+    assert end_silent_runs(store) == 3
+    for name, (_, status) in cases.items():
+        ended = client.get_run(ids[name])
+        assert ended.info.status == status, name
+        assert ("ended without a word" in ended.data.tags.get(names.ERROR, "")) == (status == "KILLED")
+
+
+def test_what_goes_wrong_while_training_is_told_with_its_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(sweep: str, error: type[Exception], match: str, *overrides: str) -> Run:
+        with pytest.raises(error, match=match):
+            train(config(folder, f"sweep={sweep}", "tracking.experiment=failing", *overrides), sweep)
+        (run,) = mlflow.search_runs(
+            experiment_names=["failing"], filter_string=f"tags.sweep = '{sweep}'", output_format="list"
+        )
+        assert run.info.status == "FAILED"
+        assert mlflow.active_run() is None
+        return run
+
+    diverged = failed("nan", UserError, "no longer finite in epoch 1", "optimizer.learning_rate=1e38")
+    text = mlflow.artifacts.load_text(f"{diverged.info.artifact_uri}/{names.TRACEBACK_FILE}")
+    assert "on_epoch_end" in text
+    assert "no longer finite" in diverged.data.tags[names.ERROR]
+    assert names.LOSS not in diverged.data.metrics
+    memory = failed(
+        "memory", UserError, "Out of memory.*Lower trainer.batch_size", "model.network.dense_units=2000000000"
+    )
+    assert "ResourceExhausted" in mlflow.artifacts.load_text(f"{memory.info.artifact_uri}/{names.TRACEBACK_FILE}")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("leafexp.training.checkpoint.os.fsync", full)
+        disk = failed("disk", OSError, "No space left", "seed=3")
+    assert disk.data.tags[names.ERROR] == "OSError: [Errno 28] No space left on device"
+    # Tried again, it is the same run.
+    again = train(config(folder, "sweep=again", "tracking.experiment=failing", "seed=3"), "again")
+    assert (again.run_id, mlflow.get_run(again.run_id).info.status) == (disk.info.run_id, "FINISHED")
+
+
+def test_photos_that_change_between_the_runs_of_a_sweep_are_named(folder: Path) -> None:
+    photos = folder / "changing"
+    write_photos(photos, {"blight": 24, "healthy": 24, "mold": 24})
+    settings = [f"data.path={photos}", "tracking.experiment=changing", "sweep=changing", "epochs=1"]
+    train(config(folder, *settings), "first")
+    (photos / "blight" / "leaf0_0.jpg").write_bytes((photos / "mold" / "leaf1_1.jpg").read_bytes())
+    (photos / "mold" / "leaf3_0.jpg").rename(photos / "mold" / "leaf3_9.jpg")
+    with pytest.raises(UserError) as error:
+        train(config(folder, *settings, "seed=1"), "second")
+    assert "changed: blight/leaf0_0.jpg; gone: mold/leaf3_0.jpg; new: mold/leaf3_9.jpg" in str(error.value)
+    assert not train(config(folder, *settings, "seed=1", "sweep=new"), "third").skipped
 
 
 def test_skipped_photos_are_recorded(folder: Path) -> None:

@@ -160,7 +160,7 @@ def build(node: dict[str, Any], **arguments: Any) -> Any:
             raise cause from None
         if isinstance(cause, ValueError | TypeError):
             raise UserError(f"{target}: {_first_line(cause)}") from cause
-        raise
+        raise (cause or error) from None
 
 
 def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:

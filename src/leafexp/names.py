@@ -65,6 +65,7 @@ DATA_HASH = "data_hash"
 SPLIT_HASH = "split_hash"
 WEIGHTS_SOURCE = "weights_source"  # in words: "none (random)", "ImageNet, Keras host", ...
 WEIGHTS_SHA256 = "weights_sha256"
+THREADS = "threads"  # that a run computed with; another number rounds sums otherwise
 PREFIX_REUSED = "prefix_reused"  # "true": an earlier run had computed frozen layers of this one
 PRETRAINED = "pretrained"  # "true" or "false"
 CONTROL = "control"  # "true": layers with random weights stay frozen; prices the pretraining

@@ -37,12 +37,13 @@ class Result:
     skipped: bool
 
 
-def train(config: "Config", command: str) -> Result:
+def train(config: "Config", command: str, beside: str = "") -> Result:
     """Train, test and track one run, unless the store holds it finished; go on with one that was cut off.
 
     Args:
         config: the checked configuration.
         command: what to type to make this run again; tracked with it.
+        beside: this run's name among others that print to the same terminal; each epoch is then one line with it.
 
     Raises:
         UserError: in the configuration, the photos or the store; the run is tracked as FAILED with the reason.
@@ -99,12 +100,14 @@ def train(config: "Config", command: str) -> Result:
         with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
             if unfinished and names.LOSS in unfinished.data.metrics:
                 print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-            _train(config, catalog, row, tracked, weights)
+            _train(config, catalog, row, tracked, weights, beside)
         _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
     return Result(tracked.run_id, skipped=False)
 
 
-def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun", weights: str | None) -> None:
+def _train(
+    config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun", weights: str | None, beside: str
+) -> None:
     """What is tracked of a run, from the photos to the model."""
     tf = _tensorflow()
     import keras
@@ -115,7 +118,7 @@ def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun
     from leafexp.tracking import pictures
     from leafexp.tracking.run import peak_memory_mb
     from leafexp.training import evaluation, freeze, phases
-    from leafexp.training.checkpoint import Checkpoint
+    from leafexp.training.checkpoint import Checkpoint, EpochRow
     from leafexp.training.fit import Speed, fit
     from leafexp.training.optimizer import learning_rate_schedule
 
@@ -156,6 +159,7 @@ def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun
         {
             names.WEIGHTS_SOURCE: source.description if source else "none (random)",
             names.WEIGHTS_SHA256: source.sha256 if source else "none",
+            names.THREADS: os.environ.get("TF_NUM_INTRAOP_THREADS") or str(os.cpu_count()),
         }
     )
 
@@ -174,6 +178,12 @@ def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun
         made: keras.Optimizer = configuration.build(optimizer.keras, learning_rate=rate)
         return made
 
+    def on_epoch(epoch: EpochRow) -> None:
+        run.log_epoch(epoch)
+        if beside:
+            accuracy = f"val_accuracy {epoch[names.VAL_ACCURACY]:.4f}, {epoch[names.EPOCH_SECONDS]:.1f} s"
+            print(f"{beside} epoch {epoch['epoch']}/{config.epochs}: {accuracy}", flush=True)
+
     fitted = fit(
         model,
         phases.plan(config.freeze.phases, config.epochs, source is not None),
@@ -181,9 +191,10 @@ def _train(config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun
         make_optimizer,
         batch_size,
         config.seed,
-        run.log_epoch,
+        on_epoch,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
         Checkpoint(_checkpoint_file(run.run_id)),
+        quiet=bool(beside),
     )
 
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)

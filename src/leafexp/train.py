@@ -70,6 +70,8 @@ def _run(arguments: list[str]) -> int:
     sys.argv.append(f"sweep={sweep}")
     outcomes.begin(sweep)
     os.environ[_DRIVER] = str(os.getpid())
+    # joblib's workers end at once on a signal; that they leave its semaphores behind is of no interest.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     # Hydra then hands exceptions on instead of printing the first of them and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     code = 0
@@ -181,20 +183,23 @@ def _train(composed: "DictConfig") -> None:
     overrides = [item for item in hydra_config.overrides.task if not item.startswith("sweep=")]
     cell = " ".join(overrides) or "defaults"
     sweep = str(composed.sweep)
-    print(f"\n── {cell}", flush=True)
+    # Workers print to the same terminal.
+    beside = "" if os.environ.get(_DRIVER) == str(os.getpid()) else f"[{number}]"
+    print(f"{beside} ── {cell}" if beside else f"\n── {cell}", flush=True)
     try:
-        result = train(configuration.load(composed), shlex.join(["python", "-m", "leafexp.train", *overrides]))
+        result = train(configuration.load(composed), shlex.join(["python", "-m", "leafexp.train", *overrides]), beside)
     except KeyboardInterrupt:
         ending()
         outcomes.note(sweep, number, Outcome(cell, outcomes.INTERRUPTED))
         raise
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        print(f"Failed: {cell}\n{reason}", file=sys.stderr, flush=True)
+        print(f"{beside} Failed: {cell}\n{reason}".strip(), file=sys.stderr, flush=True)
         outcomes.note(sweep, number, Outcome(cell, outcomes.FAILED, reason), traceback.format_exc())
         raise
     if result.skipped:
-        print(f"Finished before (run {result.run_id}), skipped; rerun=true trains it again.", flush=True)
+        finished = f"Finished before (run {result.run_id}), skipped; rerun=true trains it again."
+        print(f"{beside} {finished}".strip(), flush=True)
     outcomes.note(sweep, number, Outcome(cell, outcomes.SKIPPED if result.skipped else outcomes.TRAINED))
 
 

@@ -79,6 +79,9 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
         _check_folder(database.parent)
     else:
         stores.check_answers(uri)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs the whole traceback of what is raised and explained here anyway.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # The first use creates some 50 tables; two processes at once leave them half made.
     who = f"{getpass.getuser()} {uri}"
     lock = f"leafexp-{hashlib.sha256(who.encode()).hexdigest()[:16]}.lock"
@@ -108,7 +111,6 @@ def _check_folder(folder: Path) -> None:
 
 def _create(database: Path) -> None:
     """Make the tables in another file first: a process killed meanwhile would leave a store that can't be opened."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     unfinished = database.with_name(f"{database.name}.unfinished")
     for file in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         file.unlink(missing_ok=True)
@@ -118,9 +120,6 @@ def _create(database: Path) -> None:
 
 
 def _with_experiment(uri: str, database: Path | None, name: str) -> Store:
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # It logs the whole traceback of what is raised and explained here anyway.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     location = path_to_local_file_uri(str(database.parent / "mlruns")) if database else None
@@ -153,7 +152,10 @@ def _explain(uri: str, error: Exception) -> str:
     shown = stores.without_password(uri)
     if "out-of-date database schema" in text:
         return f"The tracking store {shown} is of another MLflow version. After a backup: mlflow db upgrade {shown}"
-    if any(sign in text for sign in ("no such table", "no such column", "already exists", "Can't locate revision", "does not exist")):
+    if any(
+        sign in text
+        for sign in ("no such table", "no such column", "already exists", "Can't locate revision", "does not exist")
+    ):
         return (
             f"The tracking store {shown} is half made: several processes may have made it at once, or the making was "
             f"cut off ({_reason(text)}).\nMove it away and start again."

@@ -71,6 +71,7 @@ def fit(
     on_epoch: Callable[[EpochRow], None],
     speed: Speed,
     checkpoint: Checkpoint | None = None,
+    quiet: bool = False,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
@@ -87,6 +88,7 @@ def fit(
         on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the checkpoint.
         speed: how to compute it.
         checkpoint: where each epoch's end is saved, and where to go on from.
+        quiet: without Keras's progress bar.
 
     Raises:
         OSError: the checkpoint can't be written.
@@ -99,6 +101,7 @@ def fit(
     assign(model, progress.variables)
     for row in progress.history:
         on_epoch(row)
+    progress_bar = 0 if quiet else 1 if sys.stdout.isatty() else 2
     first_epoch = 0
     for planned in plan:
         begin, end = max(first_epoch, len(progress.history)), first_epoch + planned.epochs
@@ -156,7 +159,7 @@ def fit(
                 steps_per_epoch=steps,
                 shuffle=False,  # the batches come in this epoch's order
                 callbacks=[watch],
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=progress_bar,
             )
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
