@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study test test-slow clean
+.PHONY: study test test-slow test-long clean
 
 study: $(VENV)/leafexp-installed
 	$(BIN)/python -m leafexp.train -m model=cnn,mnv2 freeze=frozen,unfrozen,partial
@@ -19,7 +19,10 @@ test: $(VENV)/leafexp-tests-installed
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/leafexp-tests-installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not long"
+
+test-long: $(VENV)/leafexp-tests-installed
+	$(BIN)/pytest -m long
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leafexp needs Python 3.11 or later; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 study")'

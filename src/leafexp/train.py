@@ -67,7 +67,8 @@ def _run(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     sweep = config.sweep or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:4]}"
-    sys.argv.append(f"sweep={sweep}")
+    # Hydra's parser takes no flags between overrides.
+    sys.argv[1:] = [*(word for word in arguments if word not in overrides), *overrides, f"sweep={sweep}"]
     outcomes.begin(sweep)
     os.environ[_DRIVER] = str(os.getpid())
     # joblib's workers end at once on a signal; that they leave its semaphores behind is of no interest.
