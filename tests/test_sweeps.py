@@ -1,5 +1,6 @@
 """Sweeps lose nothing: killed, interrupted, started twice, in parallel, on a store that fails or goes away."""
 
+import contextlib
 import getpass
 import io
 import os
@@ -281,12 +282,8 @@ def test_a_store_on_a_full_disk_keeps_what_it_has_and_the_run_goes_on_when_there
         if line.startswith("Epoch 10/"):
             break
     filler = small_disk / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-                file.flush()
-        except OSError:
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
             pass
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -303,8 +300,12 @@ def test_a_store_on_a_full_disk_keeps_what_it_has_and_the_run_goes_on_when_there
     longest = max(sweep.runs(), key=lambda run: run.data.metrics[names.BEST_EPOCH] + int(run.data.params["epochs"]))
     history = MlflowClient(sweep.uri).get_metric_history(longest.info.run_id, names.LOSS)
     assert [point.step for point in history] == list(range(1, 301))
+
+
+def test_a_store_that_can_only_be_read_is_said_at_once(tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "mlflow.db").touch()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    code, out, err = sweep.run("epochs=1", "freeze=partial")
+    code, _, err = Sweep(tmp_path, f"sqlite:///{small_disk}/mlflow.db").run("epochs=1", "freeze=partial")
     assert code == 2
     assert err.strip() == (
         f"The tracking store can't be opened: {small_disk} is not writable. Choose another with tracking.uri=URI."
