@@ -38,6 +38,8 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     elif words[:2] == ["python", "scripts/report.py"]:
         assert (CHECKOUT / "scripts" / "report.py").is_file()
         make_parser().parse_args(words[2:])
+    elif words == ["python", "-m", "leafexp.relocate"]:
+        assert (CHECKOUT / "src" / "leafexp" / "relocate.py").is_file()
     elif words[:3] == ["python", "-m", "leafexp.cache"]:
         assert words[3:] in ([], ["--clear"])
     elif words[1].startswith("benchmarks/"):
@@ -54,7 +56,7 @@ def test_settings_shown_in_the_text_are_valid() -> None:
     settings = [setting for setting in re.findall(r"`([^`]*=[^`]+)`", prose) if not setting.endswith("=")]
     assert len(settings) > 15
     for setting in settings:
-        words = shlex.split(setting.replace("model.weights=FILE", "model.weights=null"))
+        words = shlex.split(setting.replace("model.weights=FILE", "model.weights=null").replace("...", "host/name"))
         strategy = ["freeze=partial"] if "phases.tune" in setting else []
         if not words[0].startswith("data=") or len(words) > 1:
             check([*strategy, *(word for word in words if word != "-m")])

@@ -62,7 +62,8 @@ def _run(arguments: list[str]) -> int:
 
     try:
         store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
-        end_silent_runs(store)
+        if silent := end_silent_runs(store):
+            print(f"Ended {silent} run(s) whose process was gone; each goes on when its command is given again.")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -116,7 +117,8 @@ def _sum_up(store: "Store", sweep: str) -> None:
         print(error, file=sys.stderr)
         return
     print(f"\n{print_table(make_table(make_rows(runs.finished)))}")
-    print("\n".join(["", *unfinished_runs(runs.unfinished)]))
+    # The failed ones have been named.
+    print("\n".join(["", *unfinished_runs([run for run in runs.unfinished if run.status != "FAILED"])]))
     if command := store.ui_command():
         print(f"Charts: {command}, then {store.charts_link(sweep)}")
     else:

@@ -85,6 +85,11 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     done = [run.configuration for run in finished]
     unfinished = [run for run in chosen if run.status != "FINISHED" and run.configuration not in done]
     others = len({name for run in runs for name in run.sweeps} - {name for run in chosen for name in run.sweeps})
+    if resumed := sum(names.INTERRUPTIONS in run.tags for run in finished):
+        notes.append(
+            f"{resumed} run(s) were cut off and taken up again: their metrics are those of a run that never stopped, "
+            "their seconds include starting anew."
+        )
     with tempfile.TemporaryDirectory() as scratch:
         finished = [
             replace(run, curves=read_curves(client, run), predictions=read_predictions(client, run, scratch))
