@@ -66,7 +66,9 @@ def leafexp_run(overrides: list[str], photos: Path, epochs: int, cache: str) -> 
     with tempfile.TemporaryDirectory() as scratch:
         uri = f"sqlite:///{scratch}/store.db"
         common = ["model.weights=null", f"epochs={epochs}", "data=folder", f"data.path={photos}", f"tracking.uri={uri}"]
-        total = timed([sys.executable, "-m", "leafexp.train", "-m", *overrides, *common], XDG_CACHE_HOME=cache)
+        total = timed(
+            [sys.executable, "-m", "leafexp.train", "-m", "rerun=true", *overrides, *common], XDG_CACHE_HOME=cache
+        )
         client = mlflow.MlflowClient(uri)
         runs = client.search_runs([client.get_experiment_by_name("leafexp").experiment_id])
         points = [client.get_metric_history(run.info.run_id, "epoch_seconds") for run in runs]

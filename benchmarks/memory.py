@@ -39,7 +39,16 @@ def peaks(overrides: list[str]) -> tuple[float, list[float]]:
     """The process's peak of resident memory, and that of each of its runs, oldest first; in MB."""
     with tempfile.TemporaryDirectory() as scratch:
         uri = f"sqlite:///{scratch}/store.db"
-        command = [sys.executable, "-m", "leafexp.train", "-m", *overrides, "model.weights=null", f"tracking.uri={uri}"]
+        command = [
+            sys.executable,
+            "-m",
+            "leafexp.train",
+            "-m",
+            "rerun=true",
+            *overrides,
+            "model.weights=null",
+            f"tracking.uri={uri}",
+        ]
         process = subprocess.Popen(command, env=os.environ | {"XDG_CACHE_HOME": f"{scratch}/cache"})
         _, status, usage = os.wait4(process.pid, 0)
         if status:

@@ -79,7 +79,7 @@ def test_another_process_gives_the_same_metrics(study: Path) -> None:
     for sweep in ("again", "and_again"):
         done = run(
             *(sys.executable, "-m", "leafexp.train", "experiment=smoke", "model=mnv2", "freeze=unfrozen"),
-            f"sweep={sweep}",
+            *(f"sweep={sweep}", "rerun=true"),
             cwd=study,
             checkout=study,
         )
@@ -176,7 +176,7 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_is_done(study: Path, tmp_path
     assert "Interrupted." in err
     assert "Traceback" not in err
     assert "\nSimple_CNN" in out
-    assert "killed (interrupted)" in out
+    assert "killed (interrupted (SIGINT))" in out
 
 
 def test_photos_that_can_not_be_used_are_named_without_a_traceback(study: Path, tmp_path: Path) -> None:

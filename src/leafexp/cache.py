@@ -27,6 +27,7 @@ from leafexp.paths import cache_folder
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"  # its folder, one file a run
 _DATA, _ABOUT = "array.bin", "about.json"
 _GB = 10**9
 
@@ -130,7 +131,13 @@ def main() -> int:
         about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(used))
         print(f"last used {day}  {_gb(size):>9}  {about['what']}, made in {about['seconds']:.1f} s")
+    checkpoints = list((cache_folder() / CHECKPOINTS).glob("*.npz"))
+    if checkpoints:
+        size = sum(map(os.path.getsize, checkpoints))
+        print(f"{len(checkpoints)} checkpoints of runs that are not finished, {_gb(size)}")
     if arguments.clear:
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
         deleted = sum(_delete(entry) for _, _, entry in entries)
         print(f"Deleted {deleted}; {len(entries) - deleted} in use were kept.")
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafexp import names
+from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 
@@ -283,7 +284,7 @@ def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | N
 
 
 def _checkpoint_file(run_id: str) -> Path:
-    return cache_folder() / "checkpoints" / f"{run_id}.npz"
+    return cache_folder() / CHECKPOINTS / f"{run_id}.npz"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A run that stopped and goes on ends as one that never stopped, bit for bit."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from leafexp.data.dataset import Dataset
+from leafexp.errors import UserError
 from leafexp.training.checkpoint import Checkpoint
 from leafexp.training.fit import EpochRow, Fit, Speed, fit
 from leafexp.training.optimizer import Adam, learning_rate_schedule
@@ -77,5 +79,21 @@ def test_a_checkpoint_is_whole_or_the_one_before(dataset: Dataset, tmp_path: Pat
     assert [path.name for path in file.parent.iterdir()] == ["run.npz"]
     file.write_bytes(saved[: len(saved) // 2])
     assert Checkpoint(file).load() is None
-    Checkpoint(file).delete()
-    assert not file.parent.exists()
+
+
+def test_a_disk_that_is_full_leaves_the_checkpoint_before(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.npz"
+    train(dataset, WIDENING, file, 0.01, lambda _: None)
+    progress, saved = Checkpoint(file).load(), file.read_bytes()
+    assert progress
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("leafexp.training.checkpoint.os.fsync", full)
+    with pytest.raises(UserError, match="can't be written to .*: No space left on device. The one of the epoch before"):
+        Checkpoint(file).save(progress)
+    assert file.read_bytes() == saved
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]

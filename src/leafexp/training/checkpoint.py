@@ -1,6 +1,5 @@
 """Where training stands after an epoch, on disk: enough to go on as if it had never stopped."""
 
-import contextlib
 import json
 import os
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from leafexp.errors import UserError
 from leafexp.training.prefix import is_live
 
 EpochRow = dict[str, float | int | str]
@@ -73,7 +73,7 @@ class Checkpoint:
         """Replace what was saved before.
 
         Raises:
-            OSError: it can't be written; what was saved before is still there.
+            UserError: it can't be written; what was saved before is still there.
         """
         best_is_last = progress.best_epoch == len(progress.history)
         facts = {
@@ -89,14 +89,20 @@ class Checkpoint:
         if not best_is_last:
             arrays |= {f"best/{name}": value for name, value in progress.best_variables.items()}
         arrays |= {f"optimizer/{number:06d}": value for number, value in enumerate(progress.optimizer)}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.file.with_suffix(".unfinished")
         try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(unfinished, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, self.file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise UserError(
+                f"The checkpoint can't be written to {self.file.parent}: {error.strerror}. The one of the epoch before "
+                "is kept: make room, then give the same command again."
+            ) from error
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
@@ -114,13 +120,6 @@ class Checkpoint:
         best = _under("best/", arrays) or variables
         optimizer = list(_under("optimizer/", arrays).values())
         return Progress(**facts, variables=variables, best_variables=dict(best), optimizer=optimizer)
-
-    def delete(self) -> None:
-        """Remove the file; the run is finished."""
-        for file in (self.file, self.file.with_suffix(".unfinished")):
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # other runs have theirs there
-            self.file.parent.rmdir()
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

@@ -91,8 +91,7 @@ def fit(
         quiet: without Keras's progress bar.
 
     Raises:
-        OSError: the checkpoint can't be written.
-        UserError: the loss is no longer a finite number.
+        UserError: the loss is no longer a finite number, or the checkpoint can't be written.
         RuntimeError: a weight that was to stay frozen changed.
     """
     steps = steps_per_epoch(dataset, batch_size)
