@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from leafexp import names
+from leafexp.backend import import_tensorflow
 from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
@@ -53,6 +53,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
     from leafexp.data.pixels import checksums
     from leafexp.identity import identity
     from leafexp.tracking import claim, run
+    from leafexp.tracking.machine import git_commit
     from leafexp.tracking.store import open_store
     from leafexp.training.phases import plan
 
@@ -69,7 +70,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
         names.SWEEP: str(config.sweep),
         names.PRETRAINED: str(pretrained).lower(),
         names.CONTROL: str(not pretrained and last_phase.learns != "all").lower(),
-        names.GIT_COMMIT: run.git_commit(),
+        names.GIT_COMMIT: git_commit(),
         names.COMMAND: command,
     }
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
@@ -110,14 +111,14 @@ def _train(
     config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun", weights: str | None, beside: str
 ) -> None:
     """What is tracked of a run, from the photos to the model."""
-    tf = _tensorflow()
+    tf = import_tensorflow()
     import keras
     import pandas as pd
 
     from leafexp import config as configuration
     from leafexp.data import dataset as datasets
     from leafexp.tracking import pictures
-    from leafexp.tracking.run import peak_memory_mb
+    from leafexp.tracking.machine import peak_memory_mb
     from leafexp.training import evaluation, freeze, phases
     from leafexp.training.checkpoint import Checkpoint, EpochRow
     from leafexp.training.fit import Speed, fit
@@ -259,7 +260,7 @@ def _weights_sha256(config: "Config", num_classes: int) -> str | None:
         return None
     known = weights_sha256(config.model.weights, config.model.network, config.data.image_size)
     if known is None:
-        _tensorflow()
+        import_tensorflow()
         _, source = _build(config, num_classes)
         return source.sha256 if source else None
     return known
@@ -299,32 +300,3 @@ def _memory_shown() -> Iterator[None]:
                 "trainer.batch_size, data.image_size or the network's width, or close other programs."
             ) from error
         raise
-
-
-def _tensorflow() -> Any:
-    """TensorFlow, imported with the settings that make it fast, silent and the same in every process."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Operators side by side share oneDNN's threads by chance, and with them the order of sums: two runs of MobileNetV2
-    # then differ from the sixth digit on (TensorFlow 2.21). One after the other they are bit-identical, and no slower.
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    # TensorFlow leaves oneDNN off on processors without AVX-512. On, MobileNetV2 learns 1.5 times faster there, and an
-    # image's features do not depend on the size of its batch, which the cached prefix relies on.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _silent_libraries():
-        import tensorflow as tf
-    return tf
-
-
-@contextlib.contextmanager
-def _silent_libraries() -> Iterator[None]:
-    """Discard what compiled code writes to stderr: TensorFlow's remarks on GPUs and oneDNN, as no setting does."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

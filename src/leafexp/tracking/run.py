@@ -2,20 +2,13 @@
 
 import contextlib
 import functools
-import importlib.metadata
 import io
 import logging
-import math
-import os
-import re
-import subprocess
 import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -24,14 +17,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from leafexp import names, stores
 from leafexp.errors import UserError
 from leafexp.interrupt import ending
-from leafexp.paths import IN_CHECKOUT, ROOT
 from leafexp.tracking.claim import HEARTBEAT_SECONDS, asked_by, process
+from leafexp.tracking.machine import forget_peak_memory
+from leafexp.tracking.model import log_model
 from leafexp.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +35,6 @@ log = logging.getLogger(__name__)
 _MAX_TAG_CHARACTERS = 5000
 _PATIENCE_SECONDS = 600
 _LOOK_SECONDS = 5
-_CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux's
 
 
 @contextlib.contextmanager
@@ -64,8 +56,7 @@ def tracked(
     run = _start(store, row, tags, earlier)
     tracked_run = TrackedRun(store, run)
     status = "FINISHED"
-    with contextlib.suppress(OSError):
-        _CLEAR_PEAK.write_text("5")
+    forget_peak_memory()
     silent = threading.Event()
     threading.Thread(target=_beat, args=(store, run.info.run_id, silent), daemon=True).start()
     try:
@@ -181,7 +172,7 @@ class TrackedRun:
         """Log the model in MLflow's keras flavour, its classes as metadata; `example` pixels give `probabilities`."""
         if self._taken_up:
             self.patiently(self._delete_models)
-        self.patiently(lambda: _log_model(model, example, probabilities, classes))
+        self.patiently(lambda: log_model(model, example, probabilities, classes))
 
     def patiently(self, call: Callable[[], Any]) -> Any:
         """What `call` returns; a server that does not answer is waited for, up to ten minutes.
@@ -237,55 +228,6 @@ class TrackedRun:
         for output in outputs.model_outputs if outputs else []:
             with contextlib.suppress(MlflowException):  # deleted when it was cut off before
                 self._client.delete_logged_model(output.model_id)
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process had resident since its run began, in 10^6 bytes; NaN where only Linux tells.
-
-    In a sweep it includes what earlier runs of the process left behind.
-    """
-    if not os.access(_CLEAR_PEAK, os.W_OK):
-        return math.nan
-    (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
-    return int(kibibytes) * 1024 / 1e6
-
-
-def _log_model(model: "keras.Model", example: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> None:
-    # With the requirements given, MLflow need not find them out by loading the model in a process of its own.
-    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Model.log(
-            None,
-            # mlflow.keras.log_model, but for a folder that save_model expects and does not make (mlflow#16183).
-            SimpleNamespace(__name__="mlflow.keras", save_model=_save_model),
-            name=names.MODEL_NAME,
-            # Without the optimizer: a third of the size, and it loads where leafexp is not installed.
-            model=type(model)(model.inputs, model.outputs),
-            signature=mlflow.models.infer_signature(example, probabilities),
-            input_example=example,
-            pip_requirements=requirements,
-            metadata={"classes": classes},
-            # Else the model is loaded again and run on its example: 6 s.
-            validate_serving_input=False,
-        )
-
-
-def _save_model(path: str, validate_serving_input: bool, **arguments: Any) -> None:  # noqa: ARG001
-    Path(path).mkdir(parents=True, exist_ok=True)
-    mlflow.keras.save_model(path=path, **arguments)
-
-
-@functools.cache  # the code of this process is the code it started with
-def git_commit() -> str:
-    """The commit this code is at, with `-dirty` when files differ from it; the installed version outside a checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        if IN_CHECKOUT:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    return f"none (leafexp {importlib.metadata.version('leafexp')})"
 
 
 def _start(store: Store, row: str, tags: Mapping[str, str], earlier: Run | None) -> Run:

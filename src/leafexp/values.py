@@ -1,0 +1,70 @@
+"""What each value of the configuration may be."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafexp.errors import UserError, did_you_mean
+from leafexp.training.phases import BATCH_NORM_POLICIES
+
+if TYPE_CHECKING:
+    from leafexp.config import Config
+
+BAD_IMAGE_POLICIES = ("error", "skip")
+SCHEDULES = ("constant", "cosine", "step")
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+def check_values(config: "Config") -> None:
+    """Raise UserError for the first value that no run could use."""
+
+    def expect(holds: bool, key: str, expected: str, value: Any) -> None:
+        if not holds:
+            raise UserError(f"{key} must be {expected}; got {value!r}.")
+
+    def expect_choice(key: str, value: str, choices: Sequence[str]) -> None:
+        if value not in choices:
+            raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
+
+    data, optimizer = config.data, config.optimizer
+    expect(config.epochs >= 1, "epochs", "at least 1", config.epochs)
+    expect(config.seed >= 0, "seed", "0 or more", config.seed)
+    expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
+    expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
+    named = config.sweep is None or re.fullmatch(r"[\w.+-]+", config.sweep)
+    expect(bool(named), "sweep", "of letters, digits and . _ + -, as it names a folder and a tag", config.sweep)
+    expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
+    expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
+    expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
+    for key in ("validation_share", "test_share"):
+        share = getattr(data, key)
+        expect(0 < share < 1, f"data.{key}", "between 0 and 1", share)
+    shares = data.validation_share + data.test_share
+    expect(shares < 1, "data.validation_share + data.test_share", "under 1", shares)
+    if data.group_pattern is not None:
+        try:
+            re.compile(data.group_pattern)
+        except re.error as error:
+            raise UserError(f"data.group_pattern is not a regular expression: {error}.") from None
+    if data.name in ("folder", "table"):
+        expect(data.path is not None, "data.path", f"set with data={data.name}", data.path)
+    if data.path is not None and data.name != "leafsim" and not Path(data.path).expanduser().exists():
+        raise UserError(f"data.path={data.path} does not exist (looked from {Path.cwd()}).")
+    expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "over 0", optimizer.learning_rate)
+    expect_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
+    expect(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", "0 or more", optimizer.warmup_epochs)
+    expect(optimizer.step_epochs > 0, "optimizer.step_epochs", "over 0", optimizer.step_epochs)
+    expect(len(config.freeze.phases) > 0, "freeze.phases", "at least one phase", {})
+    for name, phase in config.freeze.phases.items():
+        key = f"freeze.phases.{name}"
+        expect(0 <= phase.epoch_share <= 1, f"{key}.epoch_share", "in [0, 1]", phase.epoch_share)
+        factor = phase.learning_rate_factor
+        expect(factor > 0, f"{key}.learning_rate_factor", "over 0", factor)
+        expect_choice(f"{key}.batch_norm", phase.batch_norm, BATCH_NORM_POLICIES)
+        momentum = phase.batch_norm_momentum
+        number = isinstance(momentum, int | float) and 0 <= momentum < 1
+        expect(number or momentum in (None, "auto"), f"{key}.batch_norm_momentum", "in [0, 1), auto or null", momentum)
+    weights = config.model.weights
+    if weights not in (None, "imagenet") and not Path(weights).expanduser().is_file():
+        raise UserError(f"model.weights={weights} is not a file (looked from {Path.cwd()}). Or: imagenet, null.")

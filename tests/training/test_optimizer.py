@@ -1,0 +1,38 @@
+"""Adam as one kernel, and the learning rate by step."""
+
+import keras
+import numpy as np
+import pytest
+
+from leafexp.training.optimizer import Adam, learning_rate_schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1, 1, 1]),
+        ("cosine", [0.5, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.038060]),
+        ("step", [0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]),
+    ],
+)
+def test_learning_rate_schedules(schedule: str, expected: list[float]) -> None:
+    rate = learning_rate_schedule(1.0, schedule, 4, 2, warmup_epochs=1, step_epochs=2, step_factor=0.1)
+    assert callable(rate)
+    np.testing.assert_allclose([float(rate(step)) for step in range(8)], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}, {"amsgrad": True}])
+def test_adam_equals_keras_own(options: dict[str, float]) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.normal(size=(30, 5)).astype(np.float32), random.normal(size=(30, 2)).astype(np.float32)
+    ends = []
+    for optimizer in (keras.optimizers.Adam(0.01, **options), Adam(0.01, **options)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
+        start = model.get_weights()
+        model.compile(optimizer, "mse")
+        model.fit(images, labels, batch_size=10, epochs=5, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    for before, expected, actual in zip(start, *ends, strict=True):
+        assert np.abs(expected - before).max() > 0.01
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
