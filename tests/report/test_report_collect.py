@@ -6,7 +6,7 @@ from golden import STUDY, TEST_IMAGES, study_run
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.collect import collect, read_curves
+from leafexp.report.collect import choose_sweep, collect, read_curves
 from leafexp.report.render import write_report
 from leafexp.report.store import default_tracking_uri, open_client, without_password
 
@@ -19,6 +19,18 @@ def test_the_latest_sweep_with_a_finished_run(store: Path) -> None:
     assert "'broken' has no finished run: 1 failed" in selection.notes[0]
     assert all(run.predictions is not None and len(run.predictions) == TEST_IMAGES for run in selection.finished)
     assert [len(run.curves) for run in selection.finished] == [10, 10, 10, 5]
+
+
+def test_a_run_that_a_later_command_asked_for_belongs_to_both() -> None:
+    cnn = study_run("Simple_CNN", started=10, sweep="monday, wednesday", tags={names.ASKED: "30"})
+    frozen = study_run("MobileNetV2_frozen", started=20, sweep="tuesday", tags={names.ASKED: "20"})
+    runs = [frozen, cnn]
+    assert {sweep: [run.row for run in choose_sweep(runs, "leafexp", sweep)[0]] for sweep in ("monday", "tuesday")} == {
+        "monday": ["Simple_CNN"],
+        "tuesday": ["MobileNetV2_frozen"],
+    }
+    chosen, name, _ = choose_sweep(runs, "leafexp", "latest")
+    assert (name, [run.row for run in chosen]) == ("wednesday", ["Simple_CNN"])
 
 
 def test_all_sweeps_keep_the_newest_of_equal_runs(store: Path) -> None:

@@ -97,6 +97,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, self.file)
+            _sync(self.file.parent)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise UserError(
@@ -120,6 +121,16 @@ class Checkpoint:
         best = _under("best/", arrays) or variables
         optimizer = list(_under("optimizer/", arrays).values())
         return Progress(**facts, variables=variables, best_variables=dict(best), optimizer=optimizer)
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's entries on disk: after a power cut, the store must not know of an epoch that is not saved."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:
