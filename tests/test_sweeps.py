@@ -337,6 +337,8 @@ def assert_eight_at_once_lose_nothing(folder: Path, uri: str) -> None:
     assert [process.wait() for process in processes] == [0] * 8
     client = MlflowClient(uri)
     experiments = {item.name: item.experiment_id for item in client.search_experiments()}
+    location = client.get_experiment_by_name("leafexp").artifact_location
+    assert location == (folder / "mlruns").as_uri() or uri.startswith("http")
     assert client.search_runs([experiments.get("Default", "0")]) == []
     runs = client.search_runs([experiments["leafexp"]])
     assert [run.info.status for run in runs] == ["FINISHED"] * 8
@@ -410,6 +412,8 @@ def test_eight_processes_at_once_on_a_server_over_postgresql(tmp_path: Path, pos
 
 def test_a_sweep_on_postgresql_is_cut_off_and_goes_on(tmp_path: Path, postgres: str) -> None:
     sweep = Sweep(tmp_path, make_database(postgres, "sweep"))
+    # Its files would else lie in the checkout.
+    MlflowClient(sweep.uri).create_experiment("leafexp", artifact_location=(tmp_path / "mlruns").as_uri())
     process = sweep.start("epochs=200", "freeze=unfrozen")
     assert process.stdout
     for line in process.stdout:

@@ -5,8 +5,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from leafexp.paths import ROOT
 
 TRAINED, SKIPPED, FAILED, INTERRUPTED = "trained", "skipped", "failed", "interrupted"
@@ -61,6 +59,8 @@ def count(outcomes: list[Outcome]) -> str:
 
 def failures(outcomes: list[Outcome]) -> str:
     """A table of the cells that failed; empty without any."""
+    from tabulate import tabulate
+
     rows = []
     for outcome in outcomes:
         if outcome.status == FAILED:

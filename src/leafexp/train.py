@@ -111,6 +111,8 @@ def _sum_up(store: "Store", sweep: str) -> None:
     print(f"\nSweep {sweep} of experiment {store.experiment}: {outcomes.count(cells) or 'no run was begun'}.")
     if table := outcomes.failures(cells):
         print(f"\n{table}")
+    if not any(cell.status in (outcomes.TRAINED, outcomes.SKIPPED) for cell in cells):
+        return
     try:
         runs = collect(store.uri, store.experiment, sweep)
     except UserError as error:

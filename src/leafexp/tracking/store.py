@@ -68,7 +68,7 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
     Args:
         uri: MLflow's tracking URI; None for MLFLOW_TRACKING_URI, else `root`/mlflow.db.
         experiment: the experiment's name.
-        root: the folder of the default store.
+        root: the folder of the default store, and of the files of a database server's.
 
     Raises:
         UserError: the store can't be opened or used.
@@ -90,7 +90,7 @@ def open_store(uri: str | None, experiment: str, root: Path) -> Store:
             try:
                 if database and not database.exists():
                     _create(database)
-                return _with_experiment(uri, database, experiment)
+                return _with_experiment(uri, database, experiment, root)
             except UserError:
                 raise
             except Exception as error:
@@ -119,10 +119,12 @@ def _create(database: Path) -> None:
         os.replace(unfinished, database)
 
 
-def _with_experiment(uri: str, database: Path | None, name: str) -> Store:
+def _with_experiment(uri: str, database: Path | None, name: str, root: Path) -> Store:
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
-    location = path_to_local_file_uri(str(database.parent / "mlruns")) if database else None
+    # A server says itself where files go; what MLflow would choose for a database is the current folder.
+    folder = (database.parent if database else root) / "mlruns"
+    location = None if uri.startswith("http") else path_to_local_file_uri(str(folder))
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -137,7 +139,7 @@ def _with_experiment(uri: str, database: Path | None, name: str) -> Store:
             f"The experiment {name!r} was deleted in MLflow. Restore it with `mlflow experiments restore "
             f"-x {found.experiment_id}`, or choose another with tracking.experiment=NAME."
         )
-    if location and found.artifact_location.startswith("file:") and found.artifact_location != location:
+    if database and found.artifact_location.startswith("file:") and found.artifact_location != location:
         expected = local_file_uri_to_path(found.artifact_location)
         raise UserError(
             f"The tracking store was moved: its files are expected in {expected}, not beside {database}.\n"
