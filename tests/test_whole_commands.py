@@ -151,9 +151,13 @@ def test_a_failing_cell_does_not_stop_the_others(study: Path, tmp_path: Path) ->
         checkout=study,
     )
     assert done.returncode == 1
-    assert "This run failed: The loss is no longer finite in epoch 1" in done.stderr
+    assert done.stderr.startswith("Failed: model=cnn freeze=unfrozen")
+    assert "\nThe loss is no longer finite in epoch 1" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Not in the table: Simple_CNN, seed 0: failed (The loss is no longer finite" in done.stdout
+    assert "Sweep mixed of experiment leafexp: 1 trained, 1 failed." in done.stdout
+    (failure,) = [line for line in done.stdout.splitlines() if line.startswith("optimizer.learning_rate=1e+30 ")]
+    assert "The loss is no longer finite in epoch 1" in failure
+    assert "UserError: The loss is no longer finite" in Path(failure.split("  ")[-1].strip()).read_text()
     assert "\nSimple_CNN " in done.stdout
 
 

@@ -58,16 +58,16 @@ def count(outcomes: list[Outcome]) -> str:
 
 
 def failures(outcomes: list[Outcome]) -> str:
-    """A table of the cells that failed; empty without any."""
+    """A table of the cells that failed, each by what it has not in common with all others; empty without any."""
     from tabulate import tabulate
 
+    common = set.intersection(*(set(outcome.cell.split()) for outcome in outcomes)) if len(outcomes) > 1 else set()
     rows = []
     for outcome in outcomes:
         if outcome.status == FAILED:
             first = outcome.reason.partition("\n")[0]
-            rows.append(
-                (outcome.cell, first if len(first) <= _MAX_REASON else f"{first[: _MAX_REASON - 1]}…", outcome.log)
-            )
+            cell = " ".join(word for word in outcome.cell.split() if word not in common) or outcome.cell
+            rows.append((cell, first if len(first) <= _MAX_REASON else f"{first[: _MAX_REASON - 1]}…", outcome.log))
     return tabulate(rows, ("failed cell", "reason", "log"), disable_numparse=True) if rows else ""
 
 
