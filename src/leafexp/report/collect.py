@@ -95,6 +95,11 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             replace(run, curves=read_curves(client, run), predictions=read_predictions(client, run, scratch))
             for run in finished
         ]
+    if unread := sum(run.predictions is None for run in finished):
+        notes.append(
+            f"The predictions of {unread} run(s) can't be read, so no test on the same photos can be made. "
+            "If the store's folder was moved: python -m leafexp.relocate"
+        )
     return Selection(experiment, shown, others, finished, unfinished, notes)
 
 
