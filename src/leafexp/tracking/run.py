@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _MAX_TAG_CHARACTERS = 5000
 _PATIENCE_SECONDS = 600
 _LOOK_SECONDS = 5
+_REFUSALS = 3
 
 
 @contextlib.contextmanager
@@ -130,14 +131,17 @@ class TrackedRun:
             self.patiently(lambda: mlflow.log_input(dataset, context="training"))
 
     def log_epoch(self, row: Mapping[str, float | int | str]) -> None:
-        """Log one epoch's metrics in one call; while a server does not answer, they are kept for later."""
+        """Log one epoch's metrics in one call; what a server does not take now is kept for later."""
         self._waiting.append(row)
         try:
             self._log_waiting()
         except Exception as error:
-            if self._store.database or self._answers():
+            if self._store.database:
                 raise self._explained(error) from error
-            log.warning("The tracking server does not answer; epoch %s is kept and logged later.", row["epoch"])
+            reason = _first_line(error) if self._answers() else "it does not answer"
+            log.warning(
+                "The tracking server takes nothing (%s); epoch %s is kept and logged later.", reason, row["epoch"]
+            )
 
     def flush(self) -> None:
         """Log the epochs that are still waiting."""
@@ -181,19 +185,18 @@ class TrackedRun:
             UserError: the store can't be used; what happened and what is kept.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        again = False
+        refused = 0
         while True:
             try:
                 return call()
             except Exception as error:
-                if self._store.database or again or time.monotonic() > deadline:
+                refused += self._answers()
+                # A server that is just starting, or lost its connections, may refuse at first.
+                if self._store.database or refused > _REFUSALS or time.monotonic() > deadline:
                     raise self._explained(error) from error
-                if self._answers():
-                    # It may be just starting, so once more; what it still refuses then is no outage.
-                    again = True
-                    time.sleep(_LOOK_SECONDS)
-                    continue
-            log.warning("The tracking server does not answer; waiting for it.")
+            if not refused:
+                log.warning("The tracking server does not answer; waiting for it.")
+            time.sleep(_LOOK_SECONDS)
             while not self._answers() and time.monotonic() < deadline:
                 time.sleep(_LOOK_SECONDS)
 
