@@ -48,7 +48,14 @@ class Sweep:
         data = ["data=folder", f"data.path={self.folder / 'photos'}", "model.partial_from=head_dense"]
         command = [sys.executable, "-m", "leafexp.train", *small, *data, f"tracking.uri={self.uri}", *overrides]
         return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell lets what it runs in the background ignore Ctrl-C, and leafexp.train keeps to that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *overrides: str) -> tuple[int, str, str]:
@@ -123,9 +130,9 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: P
             process.communicate(timeout=moments.uniform(1, 11))
         sent = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][number % 3]
         process.send_signal(sent)
-        out, err = process.communicate(timeout=40)
+        out, err = process.communicate(timeout=20)
         assert process.returncode in (-sent, 128 + sent), err
-        if process.returncode > 0 and "──" in out and "was broken off" not in err:
+        if process.returncode > 0 and "──" in out:
             assert "the same command goes on from here:\n  python -m leafexp.train" in err
             assert "Traceback" not in err
     # Of many, some cut it off within runs, not only before them.

@@ -14,7 +14,6 @@ import psutil
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _AGAIN_SECONDS = 1.0
 _WORKERS_SECONDS = 10.0
-_AT_LAST_SECONDS = 20.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,7 +48,6 @@ def interruptible(worker: bool = False) -> Iterator[None]:
                 os._exit(128 + number)
             return
         _State.received, _State.received_at = number, time.monotonic()
-        threading.Thread(target=_end_at_last, args=(number,), daemon=True).start()
         if not worker:
             _end_workers()
         if hasattr(signal, "setitimer"):
@@ -79,13 +77,6 @@ def ending() -> None:
     _State.ending = True
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _end_at_last(number: int) -> None:
-    """End the process if nothing else does, as where compiled code hangs; the next command finds its run."""
-    time.sleep(_AT_LAST_SECONDS)
-    print("The run did not end in good order and was broken off; the next command takes it up.", file=sys.stderr)
-    os._exit(128 + number)
 
 
 def _end_workers() -> None:
