@@ -55,4 +55,4 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, {"blight": 24, "healthy": 24, "mold": 24})
     catalog: pd.DataFrame = read_folder(str(folder), r"(leaf\d+)_")
-    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, cache_bytes=10**9)
+    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)

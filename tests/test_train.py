@@ -1,6 +1,8 @@
 """One whole run on small photos, and what is left of it in the tracking store."""
 
+import base64
 import errno
+import io
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
+from PIL import Image
 
 from leafexp import names
 from leafexp.config import Config, check
@@ -104,6 +107,12 @@ def test_the_tables_agree_with_the_metrics(run: Run) -> None:
 def test_pictures_and_configuration_are_there(run: Run) -> None:
     artifacts = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert {names.CONFUSION_FILE, names.CURVES_FILE, names.CONFIG_FILE} <= artifacts
+    predictions = read_csv(run, names.PREDICTIONS_FILE).set_index("path")
+    right = pd.Series({path: row[f"probability_{row['label']}"] for path, row in predictions.iterrows()})
+    worst = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{names.WORST_PHOTOS_FILE}"))
+    assert [photo["path"] for photo in worst] == list(right.sort_values(kind="stable").index[:16])
+    assert [photo["probability"] for photo in worst] == pytest.approx(sorted(right)[:16])
+    assert Image.open(io.BytesIO(base64.b64decode(worst[0]["jpeg"]))).size == (32, 32)
     assert names.SKIPPED_FILE not in artifacts
 
 

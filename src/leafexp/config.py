@@ -69,6 +69,7 @@ class DataConfig:
     validation_share: float = 0.15
     test_share: float = 0.15
     split_seed: int = 0
+    train_per_class: int | None = None
     source: dict[str, Any] = field(default_factory=dict)
 
 

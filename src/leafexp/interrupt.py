@@ -14,6 +14,7 @@ import psutil
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _AGAIN_SECONDS = 1.0
 _WORKERS_SECONDS = 10.0
+_AT_LAST_SECONDS = 20.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +49,7 @@ def interruptible(worker: bool = False) -> Iterator[None]:
                 os._exit(128 + number)
             return
         _State.received, _State.received_at = number, time.monotonic()
+        threading.Thread(target=_end_at_last, args=(number,), daemon=True).start()
         if not worker:
             _end_workers()
         if hasattr(signal, "setitimer"):
@@ -60,14 +62,21 @@ def interruptible(worker: bool = False) -> Iterator[None]:
 
     # nohup, for one, has SIGHUP ignored
     handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(lost.exc_value, Interrupted):
+            sys.__unraisablehook__(lost)
+
     before = {number: signal.signal(number, handle) for number in handled}
     if hasattr(signal, "SIGALRM"):
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
     _State.received, _State.ending = None, False
+    sys.unraisablehook, hook_before = unraisable, sys.unraisablehook
     try:
         yield
     finally:
         ending()
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -77,6 +86,13 @@ def ending() -> None:
     _State.ending = True
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _end_at_last(number: int) -> None:
+    """End the process if nothing else does, as where an exception was raised while a lock was held."""
+    time.sleep(_AT_LAST_SECONDS)
+    print("The run did not end in good order and was broken off; the next command takes it up.", file=sys.stderr)
+    os._exit(128 + number)
 
 
 def _end_workers() -> None:

@@ -133,6 +133,7 @@ def _train(
         data.validation_share,
         data.test_share,
         data.split_seed,
+        data.train_per_class,
         cache_bytes,
     )
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
@@ -141,8 +142,11 @@ def _train(
         dataset.skipped,
         Path(data.path).stem if data.path else data.name,
         data.path or data.name,
-        dataset.data_hash,
-        dataset.split_hash,
+        {
+            names.DATA_HASH: dataset.data_hash,
+            names.SPLIT_HASH: dataset.split_hash,
+            names.TEST_HASH: dataset.test_hash,
+        },
     )
 
     # One process, many models: its warnings of repeated tracing are about that.
@@ -235,6 +239,7 @@ def _train(
             names.PREDICTIONS_FILE: predictions,
         }
     )
+    run.log_text(pictures.worst_photos(predictions, dataset), names.WORST_PHOTOS_FILE)
     run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
     run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
     example = dataset.pixels[dataset.rows("test")[:1]]

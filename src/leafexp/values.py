@@ -42,6 +42,8 @@ def check_values(config: "Config") -> None:
         expect(0 < share < 1, f"data.{key}", "between 0 and 1", share)
     shares = data.validation_share + data.test_share
     expect(shares < 1, "data.validation_share + data.test_share", "under 1", shares)
+    few = data.train_per_class
+    expect(few is None or few >= 1, "data.train_per_class", "at least 1, or null for all", few)
     if data.group_pattern is not None:
         try:
             re.compile(data.group_pattern)

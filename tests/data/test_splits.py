@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from leafexp.data.catalog import read_table
-from leafexp.data.splits import data_hash, split, split_hash
+from leafexp.data.splits import UNUSED, data_hash, hash_of_test, limit_training, split, split_hash
 from leafexp.errors import UserError
 from tests.conftest import REAL_PHOTOS, needs_real_photos
 
@@ -64,6 +64,22 @@ def test_hashes_follow_content_and_split_not_order() -> None:
     changed = table.assign(sha256=["1", *table["sha256"][1:]])
     assert data_hash(changed) != data_hash(table)
     assert split_hash(changed) == split_hash(table)
+
+
+def test_few_training_photos_are_among_more_and_the_rest_stays() -> None:
+    table = photos({"a": 40, "b": 12}).assign(sha256="0")
+    table["split"] = split(table, 0.2, 0.2, seed=0)
+    chosen: set[str] = set()
+    for per_class in (1, 5, 40):
+        limited = table.assign(split=limit_training(table, per_class, seed=0))
+        training = limited[limited["split"] == "train"]
+        assert training["label"].value_counts().to_dict() == {"a": per_class, "b": min(per_class, 32)}
+        assert chosen < set(training["path"]) <= set(table.loc[table["split"] == "train", "path"])
+        chosen = set(training["path"])
+        assert (limited["split"] == UNUSED).sum() == (table["split"] == "train").sum() - len(training)
+        assert hash_of_test(limited) == hash_of_test(table)
+        assert split_hash(limited) != split_hash(table)
+    pd.testing.assert_series_equal(limit_training(table, 96, seed=0), table["split"])
 
 
 @needs_real_photos

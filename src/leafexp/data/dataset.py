@@ -28,6 +28,7 @@ class Dataset:
         skipped: images left out, with columns path and reason.
         data_hash: SHA-256 of paths, labels and file contents.
         split_hash: SHA-256 of paths and splits.
+        test_hash: SHA-256 of the test images' paths, labels and contents.
     """
 
     pixels: np.ndarray
@@ -37,6 +38,7 @@ class Dataset:
     skipped: pd.DataFrame
     data_hash: str
     split_hash: str
+    test_hash: str
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of the images in `part` (train, validation or test)."""
@@ -50,6 +52,7 @@ def prepare(
     validation_share: float,
     test_share: float,
     split_seed: int,
+    train_per_class: int | None,
     cache_bytes: int,
 ) -> Dataset:
     """Read, check and split the images of a catalog.
@@ -72,6 +75,8 @@ def prepare(
     if gone:
         raise UserError(f"Class {gone[0]!r} has no usable image.")
     table["split"] = splits.split(table, validation_share, test_share, split_seed)
+    if train_per_class is not None:
+        table["split"] = splits.limit_training(table, train_per_class, split_seed)
     crossing = int(table.groupby("group")["split"].nunique().gt(1).sum())
     if crossing:
         log.warning(
@@ -79,7 +84,16 @@ def prepare(
         )
     classes = sorted(table["label"].unique())
     table["class_index"] = table["label"].map({label: index for index, label in enumerate(classes)})
-    return Dataset(stored.array, stored.key, table, classes, skipped, splits.data_hash(table), splits.split_hash(table))
+    return Dataset(
+        stored.array,
+        stored.key,
+        table,
+        classes,
+        skipped,
+        splits.data_hash(table),
+        splits.split_hash(table),
+        splits.hash_of_test(table),
+    )
 
 
 def training_batches(dataset: Dataset, batch_size: int, seed: int, first_epoch: int, epochs: int) -> tf.data.Dataset:

@@ -8,6 +8,8 @@ from sklearn.model_selection import train_test_split
 from leafexp.data.catalog import SPLITS
 from leafexp.errors import UserError
 
+UNUSED = "unused"  # training photos that data.train_per_class leaves out
+
 
 def split(table: pd.DataFrame, validation_share: float, test_share: float, seed: int) -> pd.Series:
     """`train`, `validation` or `test` for each row of `table`; a `split` column wins over the shares.
@@ -55,9 +57,28 @@ def _draw(table: pd.DataFrame, parts: pd.Series, missing: dict[str, float], seed
     return parts.where(parts != "train", drawn.reindex(parts.index))
 
 
+def limit_training(table: pd.DataFrame, per_class: int, seed: int) -> pd.Series:
+    """The `split` of each row of `table`, with `unused` where a class has more than `per_class` training photos.
+
+    Whole groups are drawn in an order that depends on `seed` alone, so that fewer photos are always among more.
+    """
+    parts = table["split"].copy()
+    for _, training in table[parts == "train"].groupby("label"):
+        groups = pd.Series(sorted(training["group"].unique())).sample(frac=1, random_state=seed)
+        place = dict(zip(groups, range(len(groups)), strict=True))
+        ordered = training.assign(place=training["group"].map(place)).sort_values(["place", "path"])
+        parts[ordered.index[per_class:]] = UNUSED
+    return parts
+
+
 def split_hash(table: pd.DataFrame) -> str:
     """SHA-256 over the sorted (path, split) pairs of `table`."""
     return _hash_rows(table, ["path", "split"])
+
+
+def hash_of_test(table: pd.DataFrame) -> str:
+    """SHA-256 over the (path, label, sha256) triples of the test rows: accuracies compare where it is equal."""
+    return _hash_rows(table[table["split"] == "test"], ["path", "label", "sha256"])
 
 
 def data_hash(table: pd.DataFrame) -> str:

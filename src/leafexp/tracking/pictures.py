@@ -1,11 +1,22 @@
 """The pictures logged with a run."""
 
+import base64
+import io
+import json
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from leafexp import names
+
+if TYPE_CHECKING:
+    from leafexp.data.dataset import Dataset
+
+WORST_PHOTOS = 16
 
 
 def confusion_matrix(predictions: pd.DataFrame, classes: list[str], title: str) -> Figure:
@@ -49,3 +60,21 @@ def curves(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
     panels[0].legend(frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def worst_photos(predictions: pd.DataFrame, dataset: "Dataset") -> str:
+    """The test photos whose class got the lowest probability, the worst first, as JSON with JPEGs in base64."""
+    probabilities = predictions[[f"probability_{name}" for name in dataset.classes]].to_numpy(float)
+    of_label = probabilities[
+        np.arange(len(predictions)), pd.Index(dataset.classes).get_indexer(pd.Index(predictions["label"]))
+    ]
+    worst = np.argsort(of_label, kind="stable")[:WORST_PHOTOS]
+    rows = dataset.rows("test")
+    photos = []
+    for place in worst:
+        jpeg = io.BytesIO()
+        Image.fromarray(np.array(dataset.pixels[rows[place]])).save(jpeg, "JPEG", quality=85)
+        about = predictions.loc[place, ["path", "label", "predicted"]].to_dict()
+        picture = base64.b64encode(jpeg.getvalue()).decode()
+        photos.append({**about, "probability": float(of_label[place]), "jpeg": picture})
+    return json.dumps(photos)

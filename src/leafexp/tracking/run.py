@@ -1,7 +1,6 @@
 """One MLflow run: its start, what it logs and how it ends. With `store`, the only writer to MLflow."""
 
 import contextlib
-import functools
 import io
 import logging
 import threading
@@ -109,10 +108,10 @@ class TrackedRun:
                 raise UserError(_difference(before, table.set_index("path")["sha256"]))
 
     def log_data(
-        self, table: pd.DataFrame, skipped: pd.DataFrame, name: str, source: str, data_hash: str, split_hash: str
+        self, table: pd.DataFrame, skipped: pd.DataFrame, name: str, source: str, hashes: Mapping[str, str]
     ) -> None:
-        """Log the images used, with labels, splits and checksums, and those left out."""
-        self.log_tags({names.DATA_HASH: data_hash, names.SPLIT_HASH: split_hash})
+        """Log the images used, with labels, splits and checksums, those left out, and the hashes as tags."""
+        self.log_tags(hashes)
         listed = table[["path", "label", "group", "split", "sha256"]]
         self.log_tables({names.SPLIT_FILE: listed})
         if len(skipped):
@@ -127,7 +126,8 @@ class TrackedRun:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = mlflow.data.from_pandas(listed, source=source, targets="label", name=name, digest=data_hash[:36])
+            digest = hashes[names.DATA_HASH][:36]
+            dataset = mlflow.data.from_pandas(listed, source=source, targets="label", name=name, digest=digest)
             self.patiently(lambda: mlflow.log_input(dataset, context="training"))
 
     def log_epoch(self, row: Mapping[str, float | int | str]) -> None:
@@ -164,7 +164,11 @@ class TrackedRun:
     def log_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
         """Log tables as CSV files by artifact name."""
         for artifact, table in tables.items():
-            self.patiently(functools.partial(mlflow.log_text, table.to_csv(index=False), artifact))
+            self.log_text(table.to_csv(index=False), artifact)
+
+    def log_text(self, text: str, artifact: str) -> None:
+        """Log a text file."""
+        self.patiently(lambda: mlflow.log_text(text, artifact))
 
     def log_picture(self, figure: Figure, artifact: str) -> None:
         """Log a figure as a PNG."""

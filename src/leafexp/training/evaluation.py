@@ -10,9 +10,9 @@ from leafexp.data.dataset import Dataset, evaluation_batches
 
 
 def predict(model: keras.Model, dataset: Dataset, batch_size: int) -> pd.DataFrame:
-    """One row a test image: path, label, predicted, and a probability per class (columns named by class)."""
+    """One row a test image: path, label, group, predicted, and a probability per class (columns named by class)."""
     output = model.predict(evaluation_batches(dataset, "test", batch_size).map(lambda x, _: x), verbose=0)
-    table = dataset.table.loc[dataset.rows("test"), ["path", "label"]].reset_index(drop=True)
+    table = dataset.table.loc[dataset.rows("test"), ["path", "label", "group"]].reset_index(drop=True)
     table["predicted"] = np.array(dataset.classes)[output.argmax(axis=1)]
     # A class may be named like one of the columns before it, so the probabilities' names carry a prefix.
     return table.join(pd.DataFrame(output, columns=[f"probability_{name}" for name in dataset.classes]))
