@@ -7,6 +7,7 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 from leafexp import names
 from leafexp.report.answers import Answer, answer_questions
 from leafexp.report.collect import Run
+from leafexp.report.comparisons import compare
 from leafexp.report.render import data_facts, notes, warnings
 from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
@@ -15,7 +16,8 @@ SHARE = re.compile(r"\b[01]\.\d{4}\b")
 
 
 def answers(runs: list[Run]) -> list[Answer]:
-    return answer_questions(make_rows(runs))
+    rows = make_rows(runs)
+    return answer_questions(rows, compare(rows))
 
 
 def said(runs: list[Run], question: int | None = None) -> str:
@@ -32,12 +34,17 @@ def sentence_with(runs: list[Run], *parts: str) -> str:
 def test_close_accuracies_are_not_told_apart() -> None:
     sentence = sentence_with(study_runs(), "can't be told apart")
     assert "MobileNetV2_unfrozen and MobileNetV2_frozen" in sentence
-    assert "1,519 test photos (test accuracy 0.9381 against 0.9335; 50:43 discordant photos" in sentence
+    assert "1,519 test photos (test accuracy 0.9381 against 0.9335; 95 % interval of the difference -0." in sentence
+    assert (
+        "points over leaves; 50:43 discordant photos, p = 0.534); a difference of this size would take about"
+        in sentence
+    )
 
 
 def test_far_accuracies_are_told_apart_with_figures() -> None:
     sentence = sentence_with(study_runs(), "MobileNetV2_unfrozen is more accurate than Simple_CNN")
-    assert "by 3.62 points (test accuracy 0.9381 against 0.9019; 90:35 discordant photos, p < 0.0001)" in sentence
+    assert "by 3.62 points (test accuracy 0.9381 against 0.9019; 95 % interval of the difference 2." in sentence
+    assert "points over leaves; 90:35 discordant photos, p < 0.0001)" in sentence
 
 
 def test_ranking_follows_the_table() -> None:
@@ -65,7 +72,9 @@ def test_every_share_in_the_prose_is_in_the_table() -> None:
     table = make_table(make_rows(runs))
     shares = ["test_accuracy", "interval_low", "interval_high", "first_val_accuracy", "last_val_accuracy"]
     known = {f"{value:.4f}" for column in shares for value in table[column]}
-    sentences = [line.replace("p < 0.0001", "") for line in said(runs).splitlines() if "loss" not in line]
+    sentences = [
+        re.sub(r"p < 0.0001|\(\S+ minutes\)", "", line) for line in said(runs).splitlines() if "loss" not in line
+    ]
     found = [number for line in sentences for number in SHARE.findall(line)]
     assert found and set(found) <= known
     for line in said(runs).splitlines():

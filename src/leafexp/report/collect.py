@@ -28,6 +28,7 @@ class Run:
     metrics: dict[str, float]
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     predictions: pd.DataFrame | None = None  # columns path, label, predicted; None where it can't be read
+    configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
 
     @property
     def row(self) -> str:
@@ -90,9 +91,15 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             f"{resumed} run(s) were cut off and taken up again: their metrics are those of a run that never stopped, "
             "their seconds include starting anew."
         )
+    tried = configurations_tried(runs)
     with tempfile.TemporaryDirectory() as scratch:
         finished = [
-            replace(run, curves=read_curves(client, run), predictions=read_predictions(client, run, scratch))
+            replace(
+                run,
+                curves=read_curves(client, run),
+                predictions=read_predictions(client, run, scratch),
+                configurations_tried=tried[_arm(run)],
+            )
             for run in finished
         ]
     if unread := sum(run.predictions is None for run in finished):
@@ -101,6 +108,20 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             "If the store's folder was moved: python -m leafexp.relocate"
         )
     return Selection(experiment, shown, others, finished, unfinished, notes)
+
+
+def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
+    """How many configurations of each arm (row, weights, photos) were trained to the end, seeds not counted."""
+    tried = {
+        (_arm(run), tuple(sorted((key, value) for key, value in run.configuration.items() if key != "seed")))
+        for run in runs
+        if run.status == "FINISHED"
+    }
+    return Counter(arm for arm, _ in tried)
+
+
+def _arm(run: Run) -> tuple[str, ...]:
+    return run.row, run.tags.get(names.PRETRAINED, ""), run.tags.get(names.DATA_HASH, "")
 
 
 def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]:

@@ -1,27 +1,42 @@
 """Which rows are compared with which, and what may be said of each pair."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import pandas as pd
 
 from leafexp import names
+from leafexp.report.budget import unequal_budget
 from leafexp.report.rows import Row, groups_to_compare
-from leafexp.report.statistics import SIGNIFICANCE, discordant_photos, holm, mcnemar
+from leafexp.report.statistics import (
+    SIGNIFICANCE,
+    bootstrap_interval,
+    discordant_photos,
+    holm,
+    mcnemar,
+    photos_needed,
+    sign_flip,
+)
 from leafexp.report.wording import count, p_value, points, share
 
-BUDGET = {
-    "epochs": lambda row: count(row.epochs),
-    "optimizer steps": lambda row: count(row.mean(names.OPTIMIZER_STEPS)),
-    "image size": lambda row: row.param("data.image_size"),
-    "batch size": lambda row: row.param("trainer.batch_size"),
-}
+ALL_PAIRS_UP_TO = 12  # rows; among more, only the pairs that the answers speak of
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two rows on the same photos; `better` has the higher test accuracy, or an equal one.
 
-    `p` is the exact McNemar p after Holm's correction; None where predictions could not be read, and then the 95 %
-    intervals decide.
+    Attributes:
+        better, worse: the rows.
+        better_only, worse_only: photos that one gets right and the other wrong; of several seeds, more often right.
+        p: the exact McNemar p after Holm's correction; None where predictions could not be read, and then the 95 %
+            intervals decide.
+        interval: 95 % interval of the difference of the accuracies.
+        over_seeds: whether the interval holds the chance of the seed besides that of the leaves.
+        seed_differences: the difference for each seed that both have.
+        photos_needed: test photos to tell a difference of this size with a chance of 80 %.
     """
 
     better: Row
@@ -29,20 +44,29 @@ class Comparison:
     better_only: int = 0
     worse_only: int = 0
     p: float | None = None
+    interval: tuple[float, float] = (math.nan, math.nan)
+    over_seeds: bool = False
+    seed_differences: tuple[float, ...] = ()
+    photos_needed: float = math.nan
+
+    @property
+    def difference(self) -> float:
+        """Test accuracy of `better` minus that of `worse`, in [0, 1]."""
+        return self.better.accuracy - self.worse.accuracy
 
     @property
     def told_apart(self) -> bool:
-        """Whether the data bear out that `better` is more accurate."""
+        """Whether the data bear out that `better` is more accurate: by McNemar's test and by the interval."""
         if self.p is None:
             return self.better.interval[0] > self.worse.interval[1]
-        return self.p < SIGNIFICANCE and self.better_only > self.worse_only
+        return self.p < SIGNIFICANCE and self.better_only > self.worse_only and self.interval[0] > 0
 
 
 Comparisons = dict[frozenset[str], Comparison]
 
 
 def compare(rows: Sequence[Row]) -> Comparisons:
-    """Every comparison the answers make, by the pair's labels, with Holm's correction over all of them.
+    """Every pair of approaches on the same photos, with Holm's correction over all of them.
 
     One family for the whole report, so that a pair gets the same verdict under each question.
     """
@@ -50,52 +74,50 @@ def compare(rows: Sequence[Row]) -> Comparisons:
     compared = {key: _compare(*pair) for key, pair in pairs.items()}
     tested = {key: item.p for key, item in compared.items() if item.p is not None}
     for key, p in zip(tested, holm(list(tested.values())), strict=True):
-        item = compared[key]
-        compared[key] = Comparison(item.better, item.worse, item.better_only, item.worse_only, p)
+        compared[key] = replace(compared[key], p=p)
     return compared
 
 
 def verdict(one: Row, other: Row, comparisons: Comparisons) -> str:
     """One sentence on a pair that `compare` covered, with its figures and any difference of budget."""
     item = comparisons[frozenset((one.label, other.label))]
-    figures = f"test accuracy {share(item.better.accuracy)} against {share(item.worse.accuracy)}"
-    if item.p is None:
-        evidence = f"their intervals {'do not overlap' if item.told_apart else 'overlap'}; predictions can't be used"
-    else:
-        evidence = f"{count(item.better_only)}:{count(item.worse_only)} discordant photos, {p_value(item.p)}"
+    figures = f"test accuracy {share(item.better.accuracy)} against {share(item.worse.accuracy)}; {evidence(item)}"
     if item.told_apart:
-        gain = points(item.better.accuracy - item.worse.accuracy)
-        said = f"{item.better.name} is more accurate than {item.worse.name} by {gain} ({figures}; {evidence})"
+        said = f"{item.better.name} is more accurate than {item.worse.name} by {points(item.difference)} ({figures})"
     else:
         photos = count(item.better.mean(names.TEST_IMAGES))
         said = (
             f"{item.better.name} and {item.worse.name} can't be told apart on these {photos} test photos "
-            f"({figures}; {evidence})"
+            f"({figures}){_what_would_settle(item)}"
         )
     return f"{said}{unequal_budget(item.better, item.worse)}."
 
 
-def unequal_budget(one: Row, other: Row) -> str:
-    """What the two rows did not have alike, as the end of a sentence; empty if they had the same budget."""
-    unlike = {name: (of(one), of(other)) for name, of in BUDGET.items() if of(one) != of(other)}
-    if "epochs" in unlike:  # more epochs are more steps: said once
-        unlike.pop("optimizer steps", None)
-    parts = [f"{name} {mine} against {its}" for name, (mine, its) in unlike.items()]
-    return f"; unequal budget: {', '.join(parts)}" if parts else ""
+def evidence(item: Comparison) -> str:
+    """Interval, test and seeds of a comparison."""
+    if item.p is None:
+        return f"their intervals {'do not overlap' if item.told_apart else 'overlap'}; predictions can't be used"
+    low, high = item.interval
+    said = [
+        f"95 % interval of the difference {points(low, unit='')} to {points(high)} over leaves"
+        f"{' and seeds' if item.over_seeds else ''}",
+        f"{count(item.better_only)}:{count(item.worse_only)} discordant photos, {p_value(item.p)}",
+    ]
+    if len(item.seed_differences) > 1:
+        ahead = sum(value > 0 for value in item.seed_differences)
+        said.append(
+            f"ahead with {ahead} of {len(item.seed_differences)} seeds, {p_value(sign_flip(item.seed_differences))}"
+        )
+    return "; ".join(said)
 
 
-def budget_notes(rows: Iterable[Row]) -> list[str]:
-    """A line for each part of the budget that differs among the rows, with who had how much."""
-    notes = []
-    rows = list(rows)
-    for name, of in BUDGET.items():
-        holders: dict[str, list[str]] = {}
-        for row in rows:
-            holders.setdefault(of(row), []).append(row.name)
-        if len(holders) > 1:
-            who = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in holders.items())
-            notes.append(f"Unequal budget, {name}: {who}.")
-    return notes
+def _what_would_settle(item: Comparison) -> str:
+    photos = item.better.mean(names.TEST_IMAGES)
+    if math.isfinite(item.photos_needed) and item.photos_needed > photos:
+        return f"; a difference of this size would take about {count(float(f'{item.photos_needed:.2g}'))} test photos"
+    if math.isfinite(item.photos_needed) and not item.over_seeds:
+        return "; more seeds would tell more"
+    return ""
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
@@ -117,7 +139,7 @@ def scratch(rows: Iterable[Row]) -> list[Row]:
 def counterparts(row: Row, others: Iterable[Row]) -> list[Row]:
     """Those of `others` on the same photos with the same settings (learning rate, ...); all of them if none has."""
     others = [other for other in others if other is not row and other.photos == row.photos]
-    return [other for other in others if _shared_settings(other) == _shared_settings(row)] or others
+    return [other for other in others if shared_settings(other) == shared_settings(row)] or others
 
 
 def random_weights(row: Row, rows: Iterable[Row]) -> list[Row]:
@@ -143,7 +165,7 @@ def other_ways(row: Row, rows: Iterable[Row]) -> list[Row]:
 def _pairs(rows: Sequence[Row]) -> Iterable[tuple[Row, Row]]:
     for group in groups_to_compare(rows):
         order = ranked(group)
-        yield from ((order[0], other) for other in order[1:])
+        yield from combinations(order, 2) if len(order) <= ALL_PAIRS_UP_TO else ((order[0], row) for row in order[1:])
         for row in transfer(order):
             yield from ((row, other) for other in random_weights(row, group) if other.accuracy == other.accuracy)
         for row in transfer(order, "unfrozen", "partial"):
@@ -157,9 +179,32 @@ def _compare(one: Row, other: Row) -> Comparison:
     better_only, worse_only, photos = discordant_photos(better.right, worse.right)
     if photos != len(better.right) or photos != len(worse.right):
         return Comparison(better, worse)
-    return Comparison(better, worse, better_only, worse_only, mcnemar(better_only, worse_only))
+    differences = paired_differences(better, worse)
+    low, high, error = bootstrap_interval(differences.to_numpy(), list(better.leaves[differences.index]))
+    better_by_seed, worse_by_seed = better.accuracies, worse.accuracies
+    return Comparison(
+        better,
+        worse,
+        better_only,
+        worse_only,
+        mcnemar(better_only, worse_only),
+        (low, high),
+        differences.shape[1] > 1,
+        tuple(better_by_seed[seed] - worse_by_seed[seed] for seed in better_by_seed if seed in worse_by_seed),
+        photos_needed(better.accuracy - worse.accuracy, error, photos),
+    )
 
 
-def _shared_settings(row: Row) -> dict[str, str]:
+def paired_differences(better: Row, worse: Row) -> pd.DataFrame:
+    """How much more often the first row is right: photos by seeds, or a column of means where the seeds differ."""
+    one, other = better.right_by_seed, worse.right_by_seed
+    assert one is not None and other is not None
+    if set(one) == set(other) and not one.isna().any(axis=None) and not other.isna().any(axis=None):
+        return one - other[one.columns]
+    return (one.mean(axis=1) - other.mean(axis=1)).to_frame()
+
+
+def shared_settings(row: Row) -> dict[str, str]:
+    """The settings in the row's name that belong to neither the model nor the freeze strategy."""
     told = ("model.", "freeze.", "epochs", names.WEIGHTS_SHA256)
     return {key: value for key, value in row.settings.items() if not key.startswith(told)}

@@ -52,10 +52,24 @@ def ranks(order: Sequence[Row]) -> str:
 
 def milestone(row: Row) -> str:
     """When the row reached 80 % validation accuracy, or that it did not."""
-    if not row.reached_80:
+    if not row.reached(80):
         return f"did not reach 80 % validation accuracy in {count(row.epochs)} epochs"
-    some = "" if row.reached_80 == len(row.runs) else f" in {row.reached_80} of {len(row.runs)} runs"
+    some = "" if row.reached(80) == len(row.runs) else f" in {row.reached(80)} of {len(row.runs)} runs"
     return f"reached 80 % validation accuracy in epoch {count(row.mean(EPOCHS_TO_80))}{some}"
+
+
+def milestones_of(row: Row) -> str:
+    """Epochs and minutes to each milestone of validation accuracy, or that it was not reached."""
+    said = []
+    for percentage in names.MILESTONES:
+        reached = row.reached(percentage)
+        if not reached:
+            said.append(f"{percentage} % not in {count(row.epochs)} epochs")
+            continue
+        some = "" if reached == len(row.runs) else f", in {reached} of {len(row.runs)} runs"
+        epoch = f"{percentage} % in epoch {count(row.mean(names.epochs_to(percentage)))}"
+        said.append(f"{epoch} ({four_digits(row.minutes_to(percentage))} minutes{some})")
+    return f"validation accuracy of {', '.join(said)}"
 
 
 def spread(row: Row) -> str:
@@ -73,8 +87,7 @@ def rates(row: Row) -> str:
 
 def photos(row: Row) -> str:
     """The hashes of what the row was trained and tested on."""
-    data, split = (", ".join(sorted(value[:8] for value in part)) for part in row.photos)
-    return f"data {data}, split {split}"
+    return f"data {row.hashes(names.DATA_HASH)}, split {row.hashes(names.SPLIT_HASH)}"
 
 
 def transfer_model(rows: Sequence[Row]) -> str:

@@ -10,9 +10,11 @@ import pandas as pd
 from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.answers import Answer, answer_questions
+from leafexp.report.budget import budget_notes
 from leafexp.report.collect import Run, Selection, collect
-from leafexp.report.comparisons import budget_notes
+from leafexp.report.comparisons import compare
 from leafexp.report.figures import draw_figures
+from leafexp.report.phrases import photos
 from leafexp.report.rows import Row, groups_to_compare, make_rows
 from leafexp.report.store import default_tracking_uri
 from leafexp.report.table import CONTROL_MARK, make_table, print_table
@@ -49,7 +51,8 @@ def write_report(
     selection = collect(tracking_uri or default_tracking_uri(root), experiment, sweep)
     rows = make_rows(selection.finished)
     table = make_table(rows)
-    answers = answer_questions(rows)
+    comparisons = compare(rows)
+    answers = answer_questions(rows, comparisons)
     folder = output or root / "reports" / experiment
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +107,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
     groups = groups_to_compare(rows)
     if len(groups) == 1:
         return []
-    parts = []
-    for group in groups:
-        data, split = ("/".join(sorted(value[:8] or "?" for value in part)) for part in group[0].photos)
-        parts.append(f"{', '.join(row.name for row in group)} (data {data}, split {split})")
+    parts = [f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups]
     return [f"Not comparable: these rows were tested on different photos and are not compared: {' | '.join(parts)}."]
 
 
@@ -117,13 +117,14 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
     for group in groups_to_compare(rows):
         row = group[0]
         images = [
-            count(row.mean(metric)) for metric in (names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES)
+            "/".join(dict.fromkeys(count(item.mean(metric)) for item in group))
+            for metric in (names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES)
         ]
-        data, split = ("/".join(sorted(value[:12] or "?" for value in part)) for part in row.photos)
         sizes = "/".join(sorted({item.param("data.image_size") or "?" for item in group}))
         facts.append(
             f"Data: {row.tag(names.DATA) or row.param('data.name') or '?'}; images: {images[0]} train, {images[1]} "
-            f"validation, {images[2]} test; image size {sizes}; data {data}, split {split}."
+            f"validation, {images[2]} test; image size {sizes}; "
+            f"data {row.hashes(names.DATA_HASH, 12)}, split {row.hashes(names.SPLIT_HASH, 12)}."
         )
     sources: dict[str, list[str]] = {}
     for row in rows:

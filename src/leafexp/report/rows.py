@@ -10,7 +10,7 @@ import pandas as pd
 from leafexp import names
 from leafexp.report.collect import Run
 from leafexp.report.labels import distinguishing_settings
-from leafexp.report.statistics import wilson_interval
+from leafexp.report.statistics import bootstrap_interval, seed_interval, wilson_interval
 
 EPOCHS_TO_80 = names.epochs_to(80)
 FREEZE_ORDER = ("frozen", "unfrozen", "partial")
@@ -38,6 +38,10 @@ class Row:
         """A parameter all runs of the row share; empty where it was not logged."""
         return self.runs[0].params.get(name, "")
 
+    def hashes(self, name: str, length: int = 8) -> str:
+        """The beginnings of the hashes that the runs of the row have in a tag."""
+        return "/".join(sorted({run.tags.get(name, "")[:length] or "?" for run in self.runs}))
+
     @property
     def model(self) -> str:
         """The model's config name, such as mnv2."""
@@ -59,13 +63,14 @@ class Row:
         return self.tag(names.CONTROL) == "true"
 
     @property
-    def photos(self) -> tuple[frozenset[str], frozenset[str]]:
-        """What was trained and tested on (hashes of data and split): rows compare only where this is equal."""
-        tags = [run.tags for run in self.runs]
-        return (
-            frozenset(tag.get(names.DATA_HASH, "") for tag in tags),
-            frozenset(tag.get(names.SPLIT_HASH, "") for tag in tags),
-        )
+    def photos(self) -> frozenset[str]:
+        """The hashes of the test photos: accuracies compare only where they are equal."""
+        return frozenset(_test_photos(run) for run in self.runs)
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seeds of its runs, in their order."""
+        return [run.params.get("seed", "?") for run in self.runs]
 
     def mean(self, metric: str) -> float:
         """The mean of a run metric over the seeds that have it; NaN where none has."""
@@ -76,6 +81,12 @@ class Row:
         """The mean of an epoch metric over all epochs and seeds; NaN where it was not logged."""
         values = [run.curves[metric] for run in self.runs if metric in run.curves]
         return float(pd.concat(values).mean()) if values else math.nan
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Test accuracy by seed."""
+        measured = zip(self.seeds, self.runs, strict=True)
+        return {seed: run.metrics[names.TEST_ACCURACY] for seed, run in measured if names.TEST_ACCURACY in run.metrics}
 
     @property
     def accuracy(self) -> float:
@@ -142,10 +153,9 @@ class Row:
         """All parameters."""
         return self.trainable + self.mean(names.PARAMS_NON_TRAINABLE)
 
-    @property
-    def reached_80(self) -> int:
-        """How many runs reached 80 % validation accuracy."""
-        return sum(EPOCHS_TO_80 in run.metrics for run in self.runs)
+    def reached(self, percent: int) -> int:
+        """How many of its runs reached so much validation accuracy, in percent."""
+        return sum(names.epochs_to(percent) in run.metrics for run in self.runs)
 
     @cached_property
     def curve(self) -> pd.DataFrame:
@@ -175,6 +185,25 @@ class Row:
         return _at(self.curve[names.ACCURACY], -1) - self.last_val_accuracy
 
     @property
+    def val_loss_rise(self) -> float:
+        """How far the validation loss ends over its lowest, as a share of it, a mean over runs; NaN if not logged."""
+        losses = [run.curves[names.VAL_LOSS].dropna() for run in self.runs if names.VAL_LOSS in run.curves]
+        rises = [float(loss.iloc[-1] / loss.min() - 1) for loss in losses if len(loss) and loss.min() > 0]
+        return sum(rises) / len(rises) if rises else math.nan
+
+    def minutes_to(self, percent: int) -> float:
+        """Mean minutes to the end of the first epoch with so much validation accuracy, of the runs that got there.
+
+        Frozen layers that an earlier run had computed are counted in.
+        """
+        times = []
+        for run in self.runs:
+            if names.epochs_to(percent) in run.metrics and names.EPOCH_SECONDS in run.curves:
+                seconds = run.curves[names.EPOCH_SECONDS].iloc[: int(run.metrics[names.epochs_to(percent)])].sum()
+                times.append((seconds + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)) / 60)
+        return sum(times) / len(times) if times else math.nan
+
+    @property
     def largest_drop(self) -> float:
         """The largest fall of validation accuracy from one epoch to the next in any run; 0 where it never fell."""
         columns = [run.curves[names.VAL_ACCURACY] for run in self.runs if names.VAL_ACCURACY in run.curves]
@@ -182,21 +211,47 @@ class Row:
         return max(0.0, *falls) if falls else math.nan
 
     @cached_property
-    def right(self) -> pd.Series | None:
-        """Index path, values the share of seeds that got the test photo right; None where predictions can't be read.
+    def right_by_seed(self) -> pd.DataFrame | None:
+        """Index path, a column per seed, 1 where it got the test photo right; None where predictions can't be read.
 
         Predictions that do not give the logged test accuracy are not used.
         """
-        found = []
-        for run in self.runs:
+        found = {}
+        for seed, run in zip(self.seeds, self.runs, strict=True):
             if run.predictions is None or run.predictions["path"].duplicated().any() or not len(run.predictions):
                 return None
             predictions = run.predictions.set_index("path")
             right = (predictions["label"] == predictions["predicted"]).astype(float)
             if abs(right.mean() - run.metrics.get(names.TEST_ACCURACY, math.nan)) > 1e-4:
                 return None
-            found.append(right)
-        return pd.concat(found).groupby(level=0).mean()
+            found[seed] = right
+        return pd.DataFrame(found)
+
+    @property
+    def right(self) -> pd.Series | None:
+        """Index path, values the share of seeds that got the photo right; None where predictions can't be read."""
+        return None if self.right_by_seed is None else self.right_by_seed.mean(axis=1)
+
+    @cached_property
+    def leaves(self) -> pd.Series:
+        """Index path, values the group (leaf) of the test photo; its path where groups were not logged."""
+        predictions = self.runs[0].predictions
+        assert predictions is not None
+        groups = predictions["group"] if "group" in predictions else predictions["path"]
+        return pd.Series(groups.to_numpy(), index=predictions["path"])
+
+    @cached_property
+    def interval_over_both(self) -> tuple[float, float]:
+        """The 95 % interval of the mean test accuracy over leaves and seeds; NaN where predictions can't be read."""
+        right = self.right_by_seed
+        if right is None or right.isna().any(axis=None):
+            return math.nan, math.nan
+        return bootstrap_interval(right.to_numpy(), list(self.leaves[right.index]))[:2]
+
+    @property
+    def interval_over_seeds(self) -> tuple[float, float]:
+        """Student's 95 % interval of the mean test accuracy over seeds; NaN for one seed."""
+        return seed_interval(list(self.accuracies.values()))
 
 
 def make_rows(runs: Sequence[Run]) -> list[Row]:
@@ -228,6 +283,11 @@ def _by_split(row: Row) -> list[Row]:
     if len(parts) == 1:
         return [row]
     return [Row(f"{row.label}, split={split}", {**row.settings, "split": split}, part) for split, part in parts.items()]
+
+
+def _test_photos(run: Run) -> str:
+    # Runs of before there was a hash of the test photos alone.
+    return run.tags.get(names.TEST_HASH) or f"{run.tags.get(names.DATA_HASH, '')} {run.tags.get(names.SPLIT_HASH, '')}"
 
 
 def _place(row: Row) -> int:

@@ -15,9 +15,9 @@ def percent(value: float) -> str:
     return MISSING if math.isnan(value) else f"{100 * value:.1f} %"
 
 
-def points(value: float) -> str:
+def points(value: float, unit: str = " points") -> str:
     """A difference of shares in percentage points with two decimals."""
-    return MISSING if math.isnan(value) else f"{100 * value:.2f} points"
+    return MISSING if math.isnan(value) else f"{100 * value:.2f}{unit}"
 
 
 def four_digits(value: float) -> str:

@@ -1,0 +1,110 @@
+"""What rows did not have alike, and what they reached on a budget that is the same for all."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import pandas as pd
+
+from leafexp import names
+from leafexp.report.collect import Run
+from leafexp.report.rows import Row
+from leafexp.report.wording import count, four_digits
+
+MOST_SEEDS_NAMED = 6
+
+
+def _seeds(row: Row) -> str:
+    named = ", ".join(sorted(row.seeds, key=lambda seed: (len(seed), seed)))
+    return named if len(row.seeds) <= MOST_SEEDS_NAMED else f"{len(row.seeds)} of them"
+
+
+def _weights(row: Row) -> str:
+    return f"{row.tag(names.WEIGHTS_SOURCE)} ({row.hashes(names.WEIGHTS_SHA256)})" if row.pretrained else ""
+
+
+# In the order in which they are said. An empty value says that the row has no part in it.
+BUDGET: dict[str, Callable[[Row], str]] = {
+    "epochs": lambda row: count(row.epochs),
+    "training images": lambda row: count(row.mean(names.TRAIN_IMAGES)),
+    "split": lambda row: row.hashes(names.SPLIT_HASH),
+    "optimizer steps": lambda row: count(row.mean(names.OPTIMIZER_STEPS)),
+    "image size": lambda row: row.param("data.image_size"),
+    "batch size": lambda row: row.param("trainer.batch_size"),
+    "precision": lambda row: row.param("trainer.precision"),
+    "pretrained weights": _weights,
+    "seeds": _seeds,
+    "configurations tried": lambda row: count(row.runs[0].configurations_tried),
+    "threads": lambda row: row.tag(names.THREADS),
+}
+# What follows from another part is said once, with that part.
+FOLLOWS = {"optimizer steps": ("epochs", "training images", "batch size"), "split": ("training images",)}
+
+
+def unequal_budget(one: Row, other: Row) -> str:
+    """What the two rows did not have alike, as the end of a sentence; empty if they had the same budget."""
+    unlike = {
+        name: (of(one), of(other)) for name, of in BUDGET.items() if of(one) != of(other) and of(one) and of(other)
+    }
+    told = [name for name in unlike if not set(FOLLOWS.get(name, ())) & unlike.keys()]
+    parts = [f"{name} {unlike[name][0]} against {unlike[name][1]}" for name in told]
+    return f"; unequal budget: {', '.join(parts)}" if parts else ""
+
+
+def budget_notes(rows: Iterable[Row]) -> list[str]:
+    """A line for each part of the budget that differs among the rows, with who had how much."""
+    notes = []
+    rows = list(rows)
+    for name, of in BUDGET.items():
+        holders: dict[str, list[str]] = {}
+        for row in rows:
+            if value := of(row):
+                holders.setdefault(value, []).append(row.name)
+        if len(holders) > 1:
+            who = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in holders.items())
+            notes.append(f"Unequal budget, {name}: {who}.")
+    return notes
+
+
+def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
+    """The best validation accuracy that each row had reached within the least epochs, minutes and steps of any row.
+
+    A line per row: model, then a column per budget, named by it; a mean over seeds, NaN where a seed had not finished
+    one epoch within it or its curves were not logged. Seconds count the frozen layers that an earlier run computed.
+    """
+    rows = [row for row in rows if all(len(run.curves) for run in row.runs)]
+    if not rows:
+        return pd.DataFrame({"model": []})
+    spent = {row.label: [_spent(run) for run in row.runs] for row in rows}
+    columns: dict[str, list[object]] = {"model": [row.label for row in rows]}
+    for budget, title in (
+        ("epochs", "val_accuracy at {} epochs"),
+        ("minutes", "at {} minutes"),
+        ("steps", "at {} optimizer steps"),
+    ):
+        ends = [run[budget].iloc[-1] for runs in spent.values() for run in runs]
+        least = min(ends, default=math.nan)
+        if not math.isnan(least):
+            shown = four_digits(least) if budget == "minutes" else count(least)
+            columns[title.format(shown)] = [_best_within(spent[row.label], budget, least) for row in rows]
+    return pd.DataFrame(columns)
+
+
+def _spent(run: Run) -> pd.DataFrame:
+    """Epochs, minutes and steps spent at each epoch's end, and its validation accuracy."""
+    curves, epochs = run.curves, len(run.curves)
+    seconds = curves[names.EPOCH_SECONDS] if names.EPOCH_SECONDS in curves else pd.Series(math.nan, index=curves.index)
+    return pd.DataFrame(
+        {
+            "epochs": range(1, epochs + 1),
+            "minutes": (seconds.cumsum() + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)).to_numpy() / 60,
+            "steps": [
+                run.metrics.get(names.OPTIMIZER_STEPS, math.nan) * (epoch + 1) / epochs for epoch in range(epochs)
+            ],
+            "val_accuracy": curves[names.VAL_ACCURACY].to_numpy() if names.VAL_ACCURACY in curves else math.nan,
+        }
+    )
+
+
+def _best_within(runs: Sequence[pd.DataFrame], budget: str, most: float) -> float:
+    reached = [run.loc[run[budget] <= most * (1 + 1e-9), "val_accuracy"].max() for run in runs]
+    return float(sum(reached) / len(reached))
