@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.report.comparisons import transfer
-from leafexp.report.rows import EPOCHS_TO_80, Row
+from leafexp.report.rows import Row
 from leafexp.report.wording import count, four_digits, percent, rate, share
 
 
@@ -55,7 +55,7 @@ def milestone(row: Row) -> str:
     if not row.reached(80):
         return f"did not reach 80 % validation accuracy in {count(row.epochs)} epochs"
     some = "" if row.reached(80) == len(row.runs) else f" in {row.reached(80)} of {len(row.runs)} runs"
-    return f"reached 80 % validation accuracy in epoch {count(row.mean(EPOCHS_TO_80))}{some}"
+    return f"reached 80 % validation accuracy in epoch {count(row.mean(names.epochs_to(80)))}{some}"
 
 
 def milestones_of(row: Row) -> str:

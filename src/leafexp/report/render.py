@@ -3,25 +3,47 @@
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.answers import Answer, answer_questions
-from leafexp.report.budget import budget_notes
+from leafexp.report.answers import Answer, answer_questions, headline
+from leafexp.report.budget import budget_notes, matched_view
 from leafexp.report.collect import Run, Selection, collect
-from leafexp.report.comparisons import compare
+from leafexp.report.comparisons import Comparisons, compare
 from leafexp.report.figures import draw_figures
 from leafexp.report.phrases import photos
 from leafexp.report.rows import Row, groups_to_compare, make_rows
 from leafexp.report.store import default_tracking_uri
-from leafexp.report.table import CONTROL_MARK, make_table, print_table
+from leafexp.report.table import (
+    CONTROL_MARK,
+    make_table,
+    pairs_table,
+    print_frame,
+    print_table,
+    shown_matched,
+    shown_pairs,
+    shown_recall,
+)
 from leafexp.report.wording import count
 
 FORMATS = ("text", "markdown", "csv")
 LINE_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report says, whatever form it is written in."""
+
+    selection: Selection
+    rows: Sequence[Row]
+    table: pd.DataFrame
+    comparisons: Comparisons
+    headline: Sequence[str]
+    answers: Sequence[Answer]
 
 
 def write_report(
@@ -59,18 +81,27 @@ def write_report(
     except OSError as error:
         raise UserError(f"Can't write the report to {folder}: {error.strerror}.") from None
     figures = draw_figures(rows, folder)
-    markdown = as_markdown(selection, rows, table, answers, [figure.name for figure in figures])
-    (folder / "report.md").write_text(markdown, encoding="utf-8")
-    (folder / "table.csv").write_text(as_csv(table), encoding="utf-8")
+    report = Report(selection, rows, table, comparisons, headline(rows, comparisons), answers)
+    markdown = as_markdown(report, [figure.name for figure in figures])
+    written = {
+        "report.md": markdown,
+        "table.csv": as_csv(table),
+        "pairs.csv": as_csv(pairs_table(comparisons)),
+        "matched.csv": as_csv(matched_view(rows)),
+    }
+    for name, content in written.items():
+        (folder / name).write_text(content, encoding="utf-8")
     texts = {"markdown": markdown, "csv": as_csv(table)}
-    text = texts.get(output_format) or as_text(selection, rows, table, answers)
-    return text, warnings(rows), [folder / "report.md", folder / "table.csv", *figures]
+    text = texts.get(output_format) or as_text(report)
+    return text, warnings(rows), [*(folder / name for name in written), *figures]
 
 
-def as_text(selection: Selection, rows: Sequence[Row], table: pd.DataFrame, answers: Sequence[Answer]) -> str:
+def as_text(report: Report) -> str:
     """The report for a terminal."""
+    selection, rows, table, answers = report.selection, report.rows, report.table, report.answers
     blocks = [
         "\n".join(_wrap(line) for line in [*_header(selection), *_shouted(rows)]),
+        "\n".join(_wrap(line) for line in report.headline),
         "\n".join(_wrap(line) for line in data_facts(rows)),
         print_table(table),
         "\n".join(_wrap(line) for line in [*notes(rows), *unfinished_runs(selection.unfinished)]),
@@ -79,12 +110,12 @@ def as_text(selection: Selection, rows: Sequence[Row], table: pd.DataFrame, answ
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def as_markdown(
-    selection: Selection, rows: Sequence[Row], table: pd.DataFrame, answers: Sequence[Answer], figures: Sequence[str]
-) -> str:
+def as_markdown(report: Report, figures: Sequence[str]) -> str:
     """The report as report.md; `figures` are file names beside it."""
+    selection, rows, table, answers = report.selection, report.rows, report.table, report.answers
     blocks = [
         f"# Report of {selection.experiment}",
+        *report.headline,
         *_header(selection),
         *(f"**{line}**" for line in _shouted(rows)),
         _bullets(data_facts(rows)),
@@ -93,8 +124,20 @@ def as_markdown(
     ]
     for answer in answers:
         blocks += [f"## {answer.question}", _bullets(answer.sentences)]
+    for title, frame in more_tables(report):
+        blocks += [f"## {title}", print_frame(frame, markdown=True)]
     blocks += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def more_tables(report: Report) -> list[tuple[str, pd.DataFrame]]:
+    """The tables beside the main one, as texts with their titles; those with something in them."""
+    tables = [
+        ("Every pair of rows", shown_pairs(report.comparisons)),
+        ("The best validation accuracy within the same budget", shown_matched(matched_view(report.rows))),
+        ("Recall by class", shown_recall(report.rows)),
+    ]
+    return [(title, frame) for title, frame in tables if len(frame) > (1 if title != "Every pair of rows" else 0)]
 
 
 def as_csv(table: pd.DataFrame) -> str:
@@ -155,7 +198,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
         said.append(f"One seed only, so differences from seed to seed are unknown: {', '.join(single)}.")
     if len(single) < len(rows):
         said.append(
-            "Several seeds: values are means; the intervals hold the chance of the test photos, not of the seed."
+            "Several seeds: values are means. Over photos: the chance of which photos were drawn, as if each were of "
+            "another leaf (Wilson); over seeds: of another seed, on these photos (Student); over leaves and seeds: of "
+            "both, photos of a leaf going together (bootstrap)."
         )
     return said
 

@@ -12,7 +12,6 @@ from leafexp.report.collect import Run
 from leafexp.report.labels import distinguishing_settings
 from leafexp.report.statistics import bootstrap_interval, seed_interval, wilson_interval
 
-EPOCHS_TO_80 = names.epochs_to(80)
 FREEZE_ORDER = ("frozen", "unfrozen", "partial")
 
 
@@ -226,6 +225,16 @@ class Row:
                 return None
             found[seed] = right
         return pd.DataFrame(found)
+
+    @cached_property
+    def recall(self) -> pd.Series:
+        """Index class, values the share of its test photos that is recognised, a mean over seeds; empty if unknown."""
+        right = self.right
+        if right is None:
+            return pd.Series(dtype=float)
+        predictions = self.runs[0].predictions
+        assert predictions is not None
+        return right.groupby(predictions.set_index("path")["label"]).mean()
 
     @property
     def right(self) -> pd.Series | None:
