@@ -39,6 +39,8 @@ def test_what_is_written(report: tuple[str, str, Path]) -> None:
     folder = report[2]
     assert sorted(path.name for path in folder.iterdir()) == [
         "accuracy_vs_time.png",
+        "matched.csv",
+        "pairs.csv",
         "report.md",
         "table.csv",
         "validation_curves.png",

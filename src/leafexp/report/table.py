@@ -98,7 +98,7 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs_table(comparisons: Comparisons) -> pd.DataFrame:
-    """Every comparison: the rows, the difference (in [0, 1]) with its interval, discordant photos, p, seeds, verdict."""
+    """Every comparison: the rows, the difference (a share) with its interval, discordant photos, p, seeds, verdict."""
     return pd.DataFrame(
         [
             {
