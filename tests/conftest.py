@@ -15,6 +15,7 @@ import pytest
 
 from leafexp.data.dataset import Dataset, prepare
 from leafexp.paths import cache_folder
+from tests.servers import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REAL_PHOTOS = CHECKOUT.parent / "shared" / "data" / "plantvillage6.csv"
@@ -56,3 +57,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     write_photos(folder, {"blight": 24, "healthy": 24, "mold": 24})
     catalog: pd.DataFrame = read_folder(str(folder), r"(leaf\d+)_")
     return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server, without a database's name."""
+    with postgresql() as address:
+        yield address

@@ -92,6 +92,7 @@ HISTORY_FILE = "history.csv"
 SPLIT_FILE = "split.csv"
 SKIPPED_FILE = "skipped_images.csv"
 PREDICTIONS_FILE = "predictions.csv"  # path, label, group, predicted, then one probability per class
+AUDIT_FILE = "audit.json"  # what the audit of the photos found
 WORST_PHOTOS_FILE = "worst_photos.json"  # the test photos whose class got the lowest probability, with the pictures
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "curves.png"

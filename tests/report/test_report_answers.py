@@ -8,7 +8,7 @@ from leafexp import names
 from leafexp.report.answers import Answer, answer_questions
 from leafexp.report.collect import Run
 from leafexp.report.comparisons import compare
-from leafexp.report.render import data_facts, notes, warnings
+from leafexp.report.content import data_facts, notes, warnings
 from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
 

@@ -1,12 +1,11 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.collect import choose_sweep, collect, read_curves
+from leafexp.report.collect import choose_sweep, collect
 from leafexp.report.render import write_report
 from leafexp.report.store import default_tracking_uri, open_client, without_password
 
@@ -95,14 +94,6 @@ def test_the_store_s_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert default_tracking_uri(tmp_path) == str(tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     assert default_tracking_uri(tmp_path) == "http://elsewhere"
-
-
-def test_a_step_logged_twice_keeps_the_latest() -> None:
-    logged = [(2, 0.5, 30), (1, 0.1, 10), (2, 0.2, 20)]
-    points = [SimpleNamespace(step=step, value=value, timestamp=time) for step, value, time in logged]
-    client = SimpleNamespace(get_metric_history=lambda *_: points)
-    curves = read_curves(client, study_run("Simple_CNN"))
-    assert curves[names.VAL_ACCURACY].to_dict() == {1: 0.1, 2: 0.5}
 
 
 def test_an_output_folder_that_can_t_be_made(store: Path, tmp_path: Path) -> None:

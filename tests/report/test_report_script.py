@@ -41,6 +41,7 @@ def test_what_is_written(report: tuple[str, str, Path]) -> None:
         "accuracy_vs_time.png",
         "matched.csv",
         "pairs.csv",
+        "report.html",
         "report.md",
         "table.csv",
         "validation_curves.png",

@@ -1,17 +1,19 @@
 """Runs as the tracking store holds them, with their curves and predictions."""
 
-import tempfile
+import contextlib
+import gc
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from leafexp import names
 from leafexp.errors import UserError
+from leafexp.report.artifacts import parse_predictions, read_texts
+from leafexp.report.history import read_curves
 from leafexp.report.store import ask, open_client, without_password
 
 
@@ -27,7 +29,10 @@ class Run:
     params: dict[str, str]
     metrics: dict[str, float]
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    predictions: pd.DataFrame | None = None  # columns path, label, predicted; None where it can't be read
+    predictions: pd.DataFrame | None = None  # as `parse_predictions` gives it; None where it can't be read
+    artifact_uri: str = ""
+    experiment_id: str = ""
+    tracking_uri: str = field(default="", repr=False)  # it may hold a password
     configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
 
     @property
@@ -63,6 +68,20 @@ class Selection:
     notes: list[str]
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    # Reading makes a hundred thousand objects at a time that stay; searching them for garbage takes twice as long as
+    # making them.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_garbage_collection()
 def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     """The finished runs of one sweep (its name, `latest`, or `all`) with their curves and predictions.
 
@@ -92,16 +111,8 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             "their seconds include starting anew."
         )
     tried = configurations_tried(runs)
-    with tempfile.TemporaryDirectory() as scratch:
-        finished = [
-            replace(
-                run,
-                curves=read_curves(client, run),
-                predictions=read_predictions(client, run, scratch),
-                configurations_tried=tried[_arm(run)],
-            )
-            for run in finished
-        ]
+    finished = [replace(run, configurations_tried=tried[_arm(run)]) for run in finished]
+    finished = _with_curves_and_predictions(client, finished)
     if unread := sum(run.predictions is None for run in finished):
         notes.append(
             f"The predictions of {unread} run(s) can't be read, so no test on the same photos can be made. "
@@ -145,6 +156,9 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
             tags=dict(run.data.tags),
             params=dict(run.data.params),
             metrics=dict(run.data.metrics),
+            artifact_uri=run.info.artifact_uri,
+            experiment_id=run.info.experiment_id or "",
+            tracking_uri=client.tracking_uri,
         )
         for run in found
     ]
@@ -191,27 +205,19 @@ def newest_of_each(runs: Iterable[Run]) -> tuple[list[Run], int]:
     return sorted(newest.values(), key=lambda run: run.started), count - len(newest)
 
 
-def read_curves(client: Any, run: Run) -> pd.DataFrame:
-    """The epoch metrics of one run: index epoch (from 1), a column per metric; of a step logged twice the latest."""
-    columns = {}
-    for metric in names.EPOCH_METRICS:
-        if metric in run.metrics:
-            points = sorted(client.get_metric_history(run.run_id, metric), key=lambda point: point.timestamp)
-            columns[metric] = pd.Series({point.step: point.value for point in points}, dtype=float)
-    return pd.DataFrame(columns).sort_index().rename_axis("epoch")
+def read_artifact(run: Run, name: str) -> str | None:
+    """A text file of the run, such as audit.json, at any time after `collect`; None where it can't be read."""
+    return read_texts([run.artifact_uri], name, run.tracking_uri)[0] if run.artifact_uri else None
 
 
-def read_predictions(client: Any, run: Run, scratch: str) -> pd.DataFrame | None:
-    """The run's test predictions (columns path, label, predicted), or None where the artifact can't be read."""
-    from mlflow.exceptions import MlflowException
-
-    folder = Path(scratch) / run.run_id
-    folder.mkdir()
-    try:
-        path = client.download_artifacts(run.run_id, names.PREDICTIONS_FILE, str(folder))
-        return pd.read_csv(path, usecols=["path", "label", "predicted"], dtype=str)
-    except (MlflowException, OSError, ValueError):
-        return None
+def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
+    metrics = {run.run_id: run.metrics for run in runs}
+    curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
+    texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
+    return [
+        replace(run, curves=curves[run.run_id], predictions=parse_predictions(text))
+        for run, text in zip(runs, texts, strict=True)
+    ]
 
 
 def _pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:

@@ -117,6 +117,8 @@ def _what_would_settle(item: Comparison) -> str:
         return f"; a difference of this size would take about {count(float(f'{item.photos_needed:.2g}'))} test photos"
     if math.isfinite(item.photos_needed) and not item.over_seeds:
         return "; more seeds would tell more"
+    if item.interval[0] > 0:
+        return "; the interval alone would tell them apart, the corrected test does not"
     return ""
 
 

@@ -24,10 +24,13 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
         values = [configuration.get(key, "") for configuration in configurations]
         reference = _reference(key, runs)
         if not any(_repeats(values, other) for other in told):
-            for index, run in enumerate(runs):
-                alike = {values[i] for i in range(len(runs)) if reference[i] == reference[index]}
-                if values[index] and len(alike) > 1 and not (key == "model.weights" and _usual_weights(run, runs)):
-                    settings[index][key] = values[index]
+            alike: dict[str, set[str]] = {}
+            for value, shared in zip(values, reference, strict=True):
+                alike.setdefault(shared, set()).add(value)
+            usual = _usual_weights(runs) if key == "model.weights" else [False] * len(runs)
+            for index, value in enumerate(values):
+                if value and len(alike[reference[index]]) > 1 and not usual[index]:
+                    settings[index][key] = value
         told.append(values)
     for tag in IDENTITY_TAGS:
         labels = [f"{run.row} {setting}" for run, setting in zip(runs, settings, strict=True)]
@@ -45,12 +48,15 @@ def _reference(key: str, runs: Sequence[Run]) -> list[str]:
     return [run.params.get(f"{group}.name", "") if rest != "name" else "" for run in runs]
 
 
-def _usual_weights(run: Run, runs: Sequence[Run]) -> bool:
+def _usual_weights(runs: Sequence[Run]) -> list[bool]:
     # Where a model has one set of pretrained weights, it is the rows without it that need the remark.
-    model = run.params.get("model.name")
-    pretrained = [other for other in runs if other.tags.get(names.PRETRAINED) == "true"]
-    weights = {other.params.get("model.weights") for other in pretrained if other.params.get("model.name") == model}
-    return run in pretrained and len(weights) == 1
+    pretrained = [run.tags.get(names.PRETRAINED) == "true" for run in runs]
+    models = [run.params.get("model.name") for run in runs]
+    weights: dict[str | None, set[str | None]] = {}
+    for run, model, has in zip(runs, models, pretrained, strict=True):
+        if has:
+            weights.setdefault(model, set()).add(run.params.get("model.weights"))
+    return [has and len(weights[model]) == 1 for model, has in zip(models, pretrained, strict=True)]
 
 
 def _follows(values: Sequence[str], reference: Sequence[str]) -> bool:

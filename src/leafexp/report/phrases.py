@@ -67,7 +67,8 @@ def milestones_of(row: Row) -> str:
             said.append(f"{percentage} % not in {count(row.epochs)} epochs")
             continue
         some = "" if reached == len(row.runs) else f", in {reached} of {len(row.runs)} runs"
-        epoch = f"{percentage} % in epoch {count(row.mean(names.epochs_to(percentage)))}"
+        average = " on average" if len(row.runs) > 1 else ""
+        epoch = f"{percentage} % in epoch {count(row.mean(names.epochs_to(percentage)))}{average}"
         said.append(f"{epoch} ({four_digits(row.minutes_to(percentage))} minutes{some})")
     return f"validation accuracy of {', '.join(said)}"
 
@@ -101,3 +102,25 @@ def command(rows: Sequence[Row], arms: str) -> str:
     same = {"data": rows[0].tag(names.DATA), **alike}
     shared = "".join(f" {key}={shlex.quote(value)}" for key, value in same.items() if value not in ("", "None"))
     return f"This would tell: `python -m leafexp.train -m {arms}{shared}`"
+
+
+def counted_confusions(rows: Sequence[Row], most: int = 8) -> list[str]:
+    """The pairs of classes most often confused, over all approaches and seeds, with the rows that did it most."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    tested = 0
+    for row in rows:
+        if row.control or row.right_by_seed is None:
+            continue
+        for run in row.runs:
+            assert run.predictions is not None
+            tested += 1
+            wrong = run.predictions[run.predictions["label"] != run.predictions["predicted"]]
+            for label, predicted in zip(wrong["label"], wrong["predicted"], strict=True):
+                by_row = counts.setdefault((label, predicted), {})
+                by_row[row.name] = by_row.get(row.name, 0) + 1
+    order = sorted(counts, key=lambda pair: -sum(counts[pair].values()))[:most]
+    return [
+        f"{label} taken for {predicted}: {count(sum(by_row.values()))} times in {count(tested)} runs ("
+        f"{', '.join(f'{name} {count(number)}' for name, number in by_row.items())})."
+        for (label, predicted), by_row in ((pair, counts[pair]) for pair in order)
+    ]

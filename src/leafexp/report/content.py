@@ -1,0 +1,130 @@
+"""What the report says, whatever form it is written in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from leafexp import names
+from leafexp.report.answers import Answer, answer_questions, headline
+from leafexp.report.budget import budget_notes, matched_view
+from leafexp.report.collect import Run, Selection
+from leafexp.report.comparisons import Comparisons, compare
+from leafexp.report.phrases import photos
+from leafexp.report.rows import Row, groups_to_compare, make_rows
+from leafexp.report.table import CONTROL_MARK, make_table, shown_matched, shown_pairs, shown_recall
+from leafexp.report.wording import count
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report says, whatever form it is written in."""
+
+    selection: Selection
+    rows: Sequence[Row]
+    table: pd.DataFrame
+    comparisons: Comparisons
+    headline: Sequence[str]
+    answers: Sequence[Answer]
+
+
+def make_report(selection: Selection) -> Report:
+    """Rows, comparisons and sentences of the selected runs."""
+    rows = make_rows(selection.finished)
+    comparisons = compare(rows)
+    return Report(
+        selection,
+        rows,
+        make_table(rows),
+        comparisons,
+        headline(rows, comparisons),
+        answer_questions(rows, comparisons),
+    )
+
+
+def more_tables(report: Report) -> list[tuple[str, pd.DataFrame]]:
+    """The tables beside the main one, as texts with their titles; those with something in them."""
+    tables = [
+        ("Every pair of rows", shown_pairs(report.comparisons)),
+        ("The best validation accuracy within the same budget", shown_matched(matched_view(report.rows))),
+        ("Recall by class", shown_recall(report.rows)),
+    ]
+    return [(title, frame) for title, frame in tables if len(frame) > (1 if title != "Every pair of rows" else 0)]
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """What forbids to compare rows: different photos or different splits of them."""
+    groups = groups_to_compare(rows)
+    if len(groups) == 1:
+        return []
+    parts = [f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups]
+    return [f"Not comparable: these rows were tested on different photos and are not compared: {' | '.join(parts)}."]
+
+
+def data_facts(rows: Sequence[Row]) -> list[str]:
+    """What the runs were trained and tested on, and from which weights and code."""
+    facts = []
+    for group in groups_to_compare(rows):
+        row = group[0]
+        images = [
+            "/".join(dict.fromkeys(count(item.mean(metric)) for item in group))
+            for metric in (names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES)
+        ]
+        sizes = "/".join(sorted({item.param("data.image_size") or "?" for item in group}))
+        facts.append(
+            f"Data: {row.tag(names.DATA) or row.param('data.name') or '?'}; images: {images[0]} train, {images[1]} "
+            f"validation, {images[2]} test; image size {sizes}; "
+            f"data {row.hashes(names.DATA_HASH, 12)}, split {row.hashes(names.SPLIT_HASH, 12)}."
+        )
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        mark = CONTROL_MARK if row.control else ""
+        sources.setdefault(row.tag(names.WEIGHTS_SOURCE) or "not logged", []).append(row.name + mark)
+    facts.append("Weights: " + "; ".join(f"{source}: {', '.join(labels)}" for source, labels in sources.items()) + ".")
+    for precision, labels in _by_precision(rows).items():
+        facts.append(f"Computed in {precision}, not float32: {', '.join(labels)}.")
+    commits = sorted({run.tags.get(names.GIT_COMMIT, "?")[:12] for row in rows for run in row.runs})
+    return [*facts, f"Code: git commit {', '.join(commits)}."]
+
+
+def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if (precision := row.param("trainer.precision")) not in ("", "float32"):
+            found.setdefault(precision, []).append(row.name)
+    return found
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table must know: unequal budgets, and how many seeds stand behind a row."""
+    said = budget_notes(rows)
+    single = [row.name for row in rows if len(row.runs) == 1]
+    if len(single) == len(rows):
+        said.append("One seed: differences from seed to seed are not in these intervals.")
+    elif single:
+        said.append(f"One seed only, so differences from seed to seed are unknown: {', '.join(single)}.")
+    if len(single) < len(rows):
+        said.append(
+            "Several seeds: values are means. Over photos: the chance of which photos were drawn, as if each were of "
+            "another leaf (Wilson); over seeds: of another seed, on these photos (Student); over leaves and seeds: of "
+            "both, photos of a leaf going together (bootstrap)."
+        )
+    return said
+
+
+def unfinished_runs(runs: Sequence[Run]) -> list[str]:
+    """The runs that are not in the table, each with the reason."""
+    said = []
+    for run in runs:
+        seed = run.tags.get(names.SEED) or run.params.get("seed", "?")
+        reason = (run.tags.get(names.ERROR, "").strip().splitlines() or ["no reason logged"])[0][:200]
+        why = "still running, or its process is gone" if run.status == "RUNNING" else reason
+        said.append(f"Not in the table: {run.row}, seed {seed}: {run.status.lower()} ({why}).")
+    return said
+
+
+def header(selection: Selection) -> list[str]:
+    """Which runs these are."""
+    which = "All finished runs" if selection.sweep == "all" else f"Sweep {selection.sweep}"
+    others = "" if selection.sweep == "all" else f"; {selection.other_sweeps} other sweep(s) (--sweep NAME or all)"
+    return [f"{which} of experiment {selection.experiment}{others}.", *selection.notes]

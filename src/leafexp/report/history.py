@@ -1,0 +1,84 @@
+"""The epoch metrics of many runs at once: a call of the store for each metric, not one for each run and metric."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from leafexp import names
+
+THREADS = 10  # as many connections as MLflow keeps open to a server
+RUNS_A_CALL = 100  # the most that an MLflow server takes
+POINTS_A_CALL = 25_000  # the most that it gives, without a word on the rest
+
+Point = tuple[str, str, int, float]  # run, metric, epoch, value
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def read_curves(client: Any, runs: Mapping[str, Iterable[str]]) -> dict[str, pd.DataFrame]:
+    """The epoch metrics of runs, as MLflow's `get_metric_history` gives them; of a step logged twice the latest value.
+
+    Args:
+        client: an MlflowClient.
+        runs: for each run's id, the metrics it has.
+
+    Returns:
+        For each run's id a table with index epoch (from 1) and a column per epoch metric that the run has.
+    """
+    jobs = []
+    for metric in names.EPOCH_METRICS:
+        having = [run_id for run_id, metrics in runs.items() if metric in metrics]
+        jobs += [(metric, having[start : start + RUNS_A_CALL]) for start in range(0, len(having), RUNS_A_CALL)]
+    # MlflowClient has no call for many runs. Its store has one that MLflow's own server and pages are built on.
+    store = client._tracking_client.store
+    if hasattr(store, "get_metric_history_bulk"):
+        found = [_from_database(store, *job) for job in jobs]
+    else:
+        found = in_threads(lambda job: _from_server(client, *job), jobs)
+    return _tables([point for points in found for point in points], runs)
+
+
+def in_threads(call: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
+    """What `call` returns for each job, in their order; the first error ends it."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(call, jobs))
+
+
+def _from_database(store: Any, metric: str, run_ids: list[str]) -> list[Point]:
+    found = store.get_metric_history_bulk(run_ids, metric, sys.maxsize)
+    return [(item.run_id, metric, item.step, item.value) for item in found]
+
+
+def _from_server(client: Any, metric: str, run_ids: list[str]) -> list[Point]:
+    from mlflow.utils.rest_utils import http_request
+
+    store = client._tracking_client.store
+    if hasattr(store, "get_host_creds"):
+        wanted = {"run_id": run_ids, "metric_key": metric, "max_results": POINTS_A_CALL}
+        path = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+        answer = http_request(store.get_host_creds(), path, "GET", params=wanted)
+        if answer.status_code == 200 and answer.headers.get("Content-Type", "").startswith("application/json"):
+            points = answer.json()["metrics"]
+            if len(points) < POINTS_A_CALL:
+                return [(point["run_id"], metric, point["step"], float(point["value"])) for point in points]
+    return [point for run_id in run_ids for point in _one_by_one(client, metric, run_id)]
+
+
+def _one_by_one(client: Any, metric: str, run_id: str) -> list[Point]:
+    found = sorted(client.get_metric_history(run_id, metric), key=lambda point: point.timestamp)
+    return [(run_id, metric, point.step, point.value) for point in found]
+
+
+def _tables(points: list[Point], runs: Mapping[str, Iterable[str]]) -> dict[str, pd.DataFrame]:
+    """A table per run from all points; those of a run and metric come in the order of their timestamps."""
+    long = pd.DataFrame(points, columns=["run", "metric", "epoch", "value"])
+    long = long.drop_duplicates(["run", "metric", "epoch"], keep="last").set_index(["run", "epoch"])
+    by_metric = {str(metric): column.astype(float) for metric, column in long.groupby("metric")["value"]}
+    wide = pd.DataFrame(by_metric, index=None if by_metric else long.index).sort_index()
+    tables = {str(run_id): part.droplevel("run") for run_id, part in wide.groupby(level="run")}
+    empty = pd.DataFrame(index=pd.Index([], dtype="int64", name="epoch"))
+    having = {run_id: [name for name in names.EPOCH_METRICS if name in metrics] for run_id, metrics in runs.items()}
+    return {run_id: tables.get(run_id, empty).reindex(columns=columns) for run_id, columns in having.items()}

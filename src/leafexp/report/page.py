@@ -1,0 +1,199 @@
+"""The report as one HTML file that needs nothing else: figures, pictures and how each row was made."""
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly import io as plotly_io
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from leafexp import names
+from leafexp.report import charts
+from leafexp.report.artifacts import read_texts
+from leafexp.report.collect import Run
+from leafexp.report.content import Report, data_facts, header, more_tables, notes, unfinished_runs, warnings
+from leafexp.report.phrases import counted_confusions
+from leafexp.report.rows import Row
+from leafexp.report.table import shown_table
+
+MOST_MATRICES = 12
+WORST_PHOTOS = 12
+LOCAL_UI = "http://127.0.0.1:5000"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with what it shows in words."""
+
+    figure: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A test photo: what it shows, what each row said, and its picture as base64 JPEG, empty where none is kept."""
+
+    path: str
+    label: str
+    probability: float
+    said: list[str]
+    jpeg: str
+
+
+def make_page(report: Report, tracking_uri: str) -> str:
+    """The page as HTML.
+
+    Args:
+        report: what it says.
+        tracking_uri: the store's, to read pictures from and to link runs to.
+    """
+    rows = report.rows
+    template = Environment(
+        loader=PackageLoader("leafexp.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("page.html.j2")
+    links = _Links(rows)
+    return template.render(
+        title=f"{report.selection.experiment}: {report.selection.sweep}",
+        experiment=report.selection.experiment,
+        header=header(report.selection),
+        headline=[links.put(line) for line in report.headline],
+        warnings=[links.put(line) for line in warnings(rows)],
+        table=shown_table(report.table),
+        places=[links.places[row.name] for row in rows],
+        notes=[links.put(line) for line in [*notes(rows), *unfinished_runs(report.selection.unfinished)]],
+        facts=data_facts(rows),
+        answers=[(answer.question, [links.put(line) for line in answer.sentences]) for answer in report.answers],
+        tables=more_tables(report),
+        drawings=_drawings(rows),
+        matrices=_matrices(rows),
+        confusions=counted_confusions(rows),
+        photos=worst_photos(rows, tracking_uri),
+        audit=_audit(rows, tracking_uri),
+        rows=[(row, links.places[row.name]) for row in rows],
+        tag=names,
+        run_link=lambda run: _run_link(run, tracking_uri),
+        local=not tracking_uri.startswith("http"),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+class _Links:
+    """Links from rows' names in sentences to where they are told how to be made."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.places = {row.name: f"row-{number}" for number, row in enumerate(rows, 1)}
+        known = sorted(map(re.escape, self.places), key=len, reverse=True)
+        self._pattern = re.compile(rf"`([^`]+)`|(?<![\w.])({'|'.join(known)})(?![\w(])")
+
+    def put(self, sentence: str) -> Markup:
+        """The sentence as HTML, commands in `code`."""
+        parts, end = [], 0
+        for match in self._pattern.finditer(sentence):
+            parts.append(html.escape(sentence[end : match.start()]))
+            command, name = match.groups()
+            if command:
+                parts.append(f"<code>{html.escape(command)}</code>")
+            else:
+                parts.append(f'<a href="#{self.places[name]}">{html.escape(name)}</a>')
+            end = match.end()
+        return Markup("".join([*parts, html.escape(sentence[end:])]))
+
+
+def _drawings(rows: Sequence[Row]) -> dict[str, Drawing]:
+    """Figures by title; those with data."""
+    several = "The band is from the lowest to the highest seed." if any(len(row.runs) > 1 for row in rows) else ""
+    interval = "Bars are 95 % intervals: over leaves and seeds, of one seed over photos."
+    made = {
+        "Validation accuracy by epoch": (charts.curves(rows), f"Lines are means over seeds. {several}"),
+        "Test accuracy against training photos": (charts.accuracy_by_photos(rows), interval),
+        "Test accuracy against training time": (
+            charts.accuracy_against(rows, "minutes"),
+            f"{interval} Frozen layers that an earlier run had computed are counted in. Hollow: controls.",
+        ),
+        "Test accuracy against trainable parameters": (charts.accuracy_against(rows, "parameters"), interval),
+        "Where the seconds of an epoch go": (charts.time_split(rows), "Means over epochs and seeds."),
+        "Recall by class": (charts.recall(rows), "The share of a class's test photos that is recognised."),
+    }
+    return {title: Drawing(_drawn(figure), caption) for title, (figure, caption) in made.items() if figure is not None}
+
+
+def _matrices(rows: Sequence[Row]) -> list[tuple[str, Markup]]:
+    found = [(row.name, charts.confusion(row)) for row in rows[:MOST_MATRICES]]
+    return [(name, _drawn(figure)) for name, figure in found if figure is not None]
+
+
+def _drawn(figure: Figure) -> Markup:
+    config = {"displayModeBar": False, "responsive": True}
+    return Markup(plotly_io.to_html(figure, include_plotlyjs=False, full_html=False, config=config))
+
+
+def worst_photos(rows: Sequence[Row], tracking_uri: str) -> list[Photo]:
+    """The test photos whose class got the lowest probability, a mean over all runs tested on the first row's photos."""
+    compared = [
+        row for row in rows if row.photos == rows[0].photos and row.right_by_seed is not None and not row.control
+    ]
+    runs = [run for row in compared for run in row.runs]
+    scored = [_of_label(run) for run in runs]
+    if not scored or any(column is None for column in scored):
+        return []
+    mean = pd.concat([column for column in scored if column is not None], axis=1).mean(axis=1)
+    worst = mean.sort_values(kind="stable").index[:WORST_PHOTOS]
+    uris = [run.artifact_uri for run in runs]
+    kept = [json.loads(text) for text in read_texts(uris, names.WORST_PHOTOS_FILE, tracking_uri) if text]
+    pictures = {photo["path"]: photo["jpeg"] for photo in chain.from_iterable(kept)}
+    tables = {run.run_id: run.predictions.set_index("path") for run in runs if run.predictions is not None}
+    return [
+        Photo(
+            path,
+            str(tables[runs[0].run_id].loc[path, "label"]),
+            float(mean[path]),
+            [f"{row.name}: {_said(path, row, tables)}" for row in compared],
+            pictures.get(path, ""),
+        )
+        for path in worst
+    ]
+
+
+def _of_label(run: Run) -> pd.Series | None:
+    """The probability that the run gave to each photo's own class, by path; None where it was not logged."""
+    assert run.predictions is not None
+    columns = [f"probability_{label}" for label in run.predictions["label"]]
+    if not set(columns) <= set(run.predictions):
+        return None
+    table = run.predictions.set_index("path")
+    places = table.columns.get_indexer(pd.Index(columns))
+    values = table.to_numpy()[range(len(table)), places]
+    return pd.Series(values.astype(float), index=table.index)
+
+
+def _said(path: str, row: Row, tables: Mapping[str, pd.DataFrame]) -> str:
+    said = Counter(str(tables[run.run_id].loc[path, "predicted"]) for run in row.runs)
+    if len(row.runs) == 1:
+        return next(iter(said))
+    return ", ".join(f"{label} ({times} of {len(row.runs)})" for label, times in said.most_common())
+
+
+def _audit(rows: Sequence[Row], tracking_uri: str) -> dict[str, Any] | None:
+    """What the audit of the first row's photos found, as its latest run logged it; None without."""
+    runs = sorted(
+        (run for row in rows if row.photos == rows[0].photos for run in row.runs), key=lambda run: -run.started
+    )
+    for text in read_texts([run.artifact_uri for run in runs[:20]], names.AUDIT_FILE, tracking_uri):
+        if text:
+            found: dict[str, Any] = json.loads(text)
+            return found
+    return None
+
+
+def _run_link(run: Run, tracking_uri: str) -> str:
+    server = tracking_uri.rstrip("/") if tracking_uri.startswith("http") else LOCAL_UI
+    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
