@@ -103,7 +103,7 @@ def _run(arguments: list[str]) -> int:
 def _sum_up(store: "Store", sweep: str) -> None:
     """Print the sweep's table, what is missing from it and where to look further."""
     from leafexp.report.collect import collect
-    from leafexp.report.render import unfinished_runs
+    from leafexp.report.content import unfinished_runs
     from leafexp.report.rows import make_rows
     from leafexp.report.table import make_table, print_table
 

@@ -70,8 +70,8 @@ def test_differing_freeze_settings_part_rows_of_one_name() -> None:
     runs = [study_run("MobileNetV2_partial", params={key: value}) for value in ("learn", "frozen")]
     assert labels([study_run("Simple_CNN"), *runs]) == [
         "Simple_CNN",
-        f"MobileNetV2_partial, {key}=learn",
-        f"MobileNetV2_partial, {key}=frozen",
+        "MobileNetV2_partial, tune.batch_norm=learn",
+        "MobileNetV2_partial, tune.batch_norm=frozen",
     ]
 
 

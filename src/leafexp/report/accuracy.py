@@ -24,14 +24,16 @@ from leafexp.report.wording import count, listed, percent, points, share
 
 def performance(rows: Sequence[Row]) -> list[str]:
     """Training time, test accuracy, parameters and epochs to 80 % of each approach."""
-    return [
-        f"{row.name}: {minutes(row)}, "
-        f"test accuracy {share(row.accuracy)} "
-        f"(95 % interval {share(row.interval[0])} to {share(row.interval[1])}{spread(row)}), "
-        f"{count(row.trainable)} trainable parameters, {milestone(row)}."
-        for row in rows
-        if not row.control
-    ]
+    said = []
+    for row in rows:
+        if not row.control:
+            (low, high), over = row.widest_interval
+            said.append(
+                f"{row.name}: {minutes(row)}, test accuracy {share(row.accuracy)} (95 % interval {share(low)} to "
+                f"{share(high)} over {over}{spread(row)}), {count(row.trainable)} trainable parameters, "
+                f"{milestone(row)}."
+            )
+    return said
 
 
 def milestones(rows: Sequence[Row]) -> list[str]:

@@ -81,7 +81,7 @@ def _headline(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
             answer = "Training from scratch is better"
         said.append(f"{answer}: {verdict(best, other, comparisons)}")
         said.append(f"Its cost: {minutes(best)}, {other.name} {minutes(other)}; {pace(best, other)}.")
-    if len(pretrained) > 1:
+    if len({row.freeze for row in pretrained}) > 1:
         best = pretrained[0]
         open_ones = [
             other.name for other in pretrained[1:] if not comparisons[frozenset((best.label, other.label))].told_apart

@@ -59,7 +59,7 @@ def accuracy_against(rows: Sequence[Row], what: str) -> go.Figure | None:
     shown = []
     for index, row in enumerate(rows):
         value = values(row)
-        low, high = best_interval(row)
+        low, high = row.widest_interval[0]
         if not value > 0 or math.isnan(row.accuracy):
             continue
         shown.append(value)
@@ -89,7 +89,7 @@ def accuracy_by_photos(rows: Sequence[Row]) -> go.Figure | None:
     for index, (name, arm) in enumerate(arms.items()):
         arm = sorted(arm, key=lambda row: row.mean(names.TRAIN_IMAGES))
         accuracies = [row.accuracy for row in arm]
-        lows, highs = zip(*(best_interval(row) for row in arm), strict=True)
+        lows, highs = zip(*(row.widest_interval[0] for row in arm), strict=True)
         figure.add_scatter(
             x=[row.mean(names.TRAIN_IMAGES) for row in arm],
             y=accuracies,
@@ -161,12 +161,6 @@ def recall(rows: Sequence[Row]) -> go.Figure | None:
             )
     figure.update_layout(yaxis={"autorange": "reversed"})
     return _drawn(figure)
-
-
-def best_interval(row: Row) -> tuple[float, float]:
-    """The interval over leaves and seeds of several seeds, over photos of one."""
-    both = row.interval_over_both
-    return both if len(row.runs) > 1 and not math.isnan(both[0]) else row.interval
 
 
 def _figure(x_title: str, y_title: str) -> go.Figure:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from leafexp.report.comparisons import paired_differences, ranked
-from leafexp.report.rows import Row, groups_to_compare
+from leafexp.report.rows import Row, groups_to_compare, short
 from leafexp.report.statistics import bootstrap_interval
 from leafexp.report.wording import count, points
 
@@ -47,7 +47,7 @@ def _effect(name: str, key: str, rows: Sequence[Row]) -> Iterable[str]:
     doubt = "" if low > 0 or high < 0 else ": it can't be told from no effect"
     holds = f"over leaves{' and seeds' if mean.shape[1] > 1 else ''}"
     yield (
-        f"{name}, over the {count(len(pairs))} pairs of rows that differ in {key} alone: {values[1]} instead of "
+        f"{name}, over the {count(len(pairs))} pairs of rows that differ in {short(key)} alone: {values[1]} instead of "
         f"{values[0]} changes the test accuracy by {points(effect)} on average (95 % interval {points(low, unit='')} "
         f"to {points(high)} {holds}; from {points(min(single), unit='')} to {points(max(single))} in single pairs)"
         f"{doubt}."

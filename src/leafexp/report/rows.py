@@ -26,7 +26,7 @@ class Row:
     @property
     def name(self) -> str:
         """The label as sentences use it, its settings in brackets."""
-        settings = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        settings = ", ".join(f"{short(key)}={value}" for key, value in self.settings.items())
         return f"{self.runs[0].row} ({settings})" if settings else self.runs[0].row
 
     def tag(self, name: str) -> str:
@@ -258,6 +258,13 @@ class Row:
         return bootstrap_interval(right.to_numpy(), list(self.leaves[right.index]))[:2]
 
     @property
+    def widest_interval(self) -> tuple[tuple[float, float], str]:
+        """The 95 % interval that holds most: over leaves and seeds, of one seed over photos; and over what it is."""
+        if len(self.runs) > 1 and not math.isnan(self.interval_over_both[0]):
+            return self.interval_over_both, "leaves and seeds"
+        return self.interval, "photos"
+
+    @property
     def interval_over_seeds(self) -> tuple[float, float]:
         """Student's 95 % interval of the mean test accuracy over seeds; NaN for one seed."""
         return seed_interval(list(self.accuracies.values()))
@@ -267,7 +274,7 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
     """The runs grouped by what they were trained with, seeds together, in the order of the table."""
     grouped: dict[str, Row] = {}
     for run, settings in zip(runs, distinguishing_settings(runs), strict=True):
-        label = ", ".join([run.row, *(f"{key}={value}" for key, value in settings.items())])
+        label = ", ".join([run.row, *(f"{short(key)}={value}" for key, value in settings.items())])
         grouped.setdefault(label, Row(label, settings, [])).runs.append(run)
     rows = [part for row in grouped.values() for part in _by_split(row)]
     models = list(dict.fromkeys(row.model for row in rows))
@@ -297,6 +304,11 @@ def _by_split(row: Row) -> list[Row]:
 def _test_photos(run: Run) -> str:
     # Runs of before there was a hash of the test photos alone.
     return run.tags.get(names.TEST_HASH) or f"{run.tags.get(names.DATA_HASH, '')} {run.tags.get(names.SPLIT_HASH, '')}"
+
+
+def short(key: str) -> str:
+    """A parameter's name as labels have it."""
+    return key.removeprefix("freeze.phases.")
 
 
 def _place(row: Row) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -65,6 +64,9 @@ def mcnemar(one_only: int, other_only: int) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values corrected for their number, in the same order (Holm 1979, Scand. J. Stat. 6:65-70)."""
+    # A second that those who only want a table need not wait for.
+    from statsmodels.stats.multitest import multipletests
+
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
