@@ -48,6 +48,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield cache_folder()
 
 
+def small_dataset(catalog: pd.DataFrame, on_bad_image: str = "error", groups: str = "given") -> Dataset:
+    """The photos of a catalog at 32 px, a fifth for validation and a fifth for the test."""
+    return prepare(
+        catalog,
+        image_size=32,
+        on_bad_image=on_bad_image,
+        validation_share=0.2,
+        test_share=0.2,
+        split_seed=0,
+        train_per_class=None,
+        groups=groups,
+        cache_bytes=10**9,
+    )
+
+
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three classes, 72 photos of 32 px in pairs of one leaf."""
@@ -56,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, {"blight": 24, "healthy": 24, "mold": 24})
     catalog: pd.DataFrame = read_folder(str(folder), r"(leaf\d+)_")
-    return prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
+    return small_dataset(catalog)
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,8 @@ class DataConfig:
     test_share: float = 0.15
     split_seed: int = 0
     train_per_class: int | None = None
+    groups: str = "given"
+    audit: str = "error"
     source: dict[str, Any] = field(default_factory=dict)
 
 

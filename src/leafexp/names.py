@@ -42,6 +42,12 @@ TRAIN_IMAGES = "train_images"
 VALIDATION_IMAGES = "validation_images"
 TEST_IMAGES = "test_images"
 OPTIMIZER_STEPS = "optimizer_steps"
+AUDIT_EXACT_DUPLICATES = "audit_exact_duplicates"  # pairs, wherever they are
+AUDIT_NEAR_DUPLICATES = "audit_near_duplicates"
+AUDIT_ACROSS_SPLITS = "audit_across_splits"  # of both, those on two sides of the split
+AUDIT_GROUPS_ACROSS_SPLITS = "audit_groups_across_splits"
+AUDIT_BORDER_ACCURACY = "audit_border_accuracy"  # test accuracy from border pixels alone
+AUDIT_THUMBNAIL_ACCURACY = "audit_thumbnail_accuracy"  # test accuracy of the nearest 12 x 12 thumbnail
 
 # Validation accuracy (percent) whose first epoch is recorded; absent where it was not reached.
 MILESTONES = (80, 90, 95)
@@ -81,7 +87,7 @@ INTERRUPTIONS = "interruptions"  # how often the run was cut off and taken up ag
 
 # Parameters that tell where a run is kept and how its command was called: no part of what was trained. The data's hash
 # stands for its path.
-NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "cache_gb")
+NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "data.audit", "cache_gb")
 
 # Artifacts.
 TRACEBACK_FILE = "traceback.txt"

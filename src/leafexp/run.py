@@ -1,6 +1,7 @@
 """One training run, from its configuration to its tracked results."""
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from leafexp.config import Config
+    from leafexp.data.dataset import Dataset
     from leafexp.models.pretrained import Source
     from leafexp.tracking.run import TrackedRun
 
 log = logging.getLogger(__name__)
+
+_said: set[tuple[str, ...]] = set()  # remarks on photos, once a process: a sweep has many cells
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
     }
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
     try:
-        catalog = _catalog(config)
+        catalog = read_catalog(config)
         photos = catalog.assign(sha256=checksums(list(catalog["file"]))[0])
         weights = _weights_sha256(config, catalog["label"].nunique())
     except Exception:
@@ -116,6 +120,7 @@ def _train(
     import pandas as pd
 
     from leafexp import config as configuration
+    from leafexp.data import batches
     from leafexp.data import dataset as datasets
     from leafexp.tracking import pictures
     from leafexp.tracking.machine import peak_memory_mb
@@ -134,6 +139,7 @@ def _train(
         data.test_share,
         data.split_seed,
         data.train_per_class,
+        data.groups,
         cache_bytes,
     )
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
@@ -148,6 +154,8 @@ def _train(
             names.TEST_HASH: dataset.test_hash,
         },
     )
+
+    _audit(dataset, data.audit, run)
 
     # One process, many models: its warnings of repeated tracing are about that.
     tf.get_logger().setLevel("ERROR")
@@ -169,7 +177,7 @@ def _train(
         }
     )
 
-    steps = datasets.steps_per_epoch(dataset, batch_size)
+    steps = batches.steps_per_epoch(dataset, batch_size)
 
     def make_optimizer(factor: float, epochs: int) -> keras.Optimizer:
         rate = learning_rate_schedule(
@@ -239,7 +247,8 @@ def _train(
             names.PREDICTIONS_FILE: predictions,
         }
     )
-    run.log_text(pictures.worst_photos(predictions, dataset), names.WORST_PHOTOS_FILE)
+    worst = pictures.worst_photos(predictions, dataset.classes, dataset.pixels, dataset.rows("test"))
+    run.log_text(worst, names.WORST_PHOTOS_FILE)
     run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
     run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
     example = dataset.pixels[dataset.rows("test")[:1]]
@@ -247,7 +256,32 @@ def _train(
     run.log_model(model, example, probabilities, dataset.classes)
 
 
-def _catalog(config: "Config") -> "pd.DataFrame":
+def _audit(dataset: "Dataset", policy: str, run: "TrackedRun") -> None:
+    """Track what the audit of the photos finds; stop where the split leaks, unless the policy is `warn`."""
+    from leafexp.data import audit
+
+    found = audit.audit(dataset)
+    run.log_text(json.dumps(found, indent=1), names.AUDIT_FILE)
+    exact, near = found["exact_duplicates"], found["near_duplicates"]
+    run.log_results(
+        {
+            names.AUDIT_EXACT_DUPLICATES: exact["pairs"],
+            names.AUDIT_NEAR_DUPLICATES: near["pairs"],
+            names.AUDIT_ACROSS_SPLITS: exact["across_splits"] + near["across_splits"],
+            names.AUDIT_GROUPS_ACROSS_SPLITS: found["groups_across_splits"],
+            names.AUDIT_BORDER_ACCURACY: found["border_probe"]["accuracy"],
+            names.AUDIT_THUMBNAIL_ACCURACY: found["thumbnail_neighbour"]["accuracy"],
+        }
+    )
+    if policy == "error":
+        audit.check(found)
+    said = tuple(audit.remarks(found))
+    if said and said not in _said:
+        _said.add(said)
+        print("\n".join(f"Photos: {line}" for line in said), flush=True)
+
+
+def read_catalog(config: "Config") -> "pd.DataFrame":
     """The photos' table, without reading any of them."""
     from leafexp import config as configuration
     from leafexp.data.catalog import of_classes

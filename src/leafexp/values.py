@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from leafexp.config import Config
 
 BAD_IMAGE_POLICIES = ("error", "skip")
+GROUPS = ("given", "near_duplicates")
+AUDIT_POLICIES = ("error", "warn")
 SCHEDULES = ("constant", "cosine", "step")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -37,6 +39,8 @@ def check_values(config: "Config") -> None:
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
+    expect_choice("data.groups", data.groups, GROUPS)
+    expect_choice("data.audit", data.audit, AUDIT_POLICIES)
     for key in ("validation_share", "test_share"):
         share = getattr(data, key)
         expect(0 < share < 1, f"data.{key}", "between 0 and 1", share)

@@ -8,9 +8,8 @@ from PIL import Image
 
 from leafexp.data import pixels
 from leafexp.data.catalog import read_folder
-from leafexp.data.dataset import prepare
 from leafexp.errors import UserError
-from tests.conftest import write_photos
+from tests.conftest import small_dataset, write_photos
 
 GREEN = (40, 160, 60)
 
@@ -91,30 +90,12 @@ def bad_files(folder: Path) -> dict[str, str]:
     return {name: reason for name, (_, reason) in contents.items()} | {"dangling.jpg": "no such file"}
 
 
-def test_a_split_column_that_parts_a_leaf_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for part in ("train", "validation", "test"):
-        write_photos(tmp_path / part, {"blight": 4, "healthy": 4})
-    prepare(read_folder(str(tmp_path)), 32, "error", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
-    assert not caplog.records
-    prepare(
-        read_folder(str(tmp_path), r"(leaf\d+)_"),
-        32,
-        "error",
-        0.2,
-        0.2,
-        split_seed=0,
-        train_per_class=None,
-        cache_bytes=10**9,
-    )
-    assert "puts photos of 4 leaves on several sides" in caplog.text
-
-
 def test_all_bad_images_are_named_at_once_or_skipped_and_recorded(tmp_path: Path) -> None:
     write_photos(tmp_path, {"blight": 10, "healthy": 10})
     reasons = bad_files(tmp_path / "blight")
     catalog = read_folder(str(tmp_path))
     with pytest.raises(UserError) as raised:
-        prepare(catalog, 32, "error", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
+        small_dataset(catalog)
     message = str(raised.value)
     assert f"{len(reasons)} of {20 + len(reasons)} images can't be used" in message
     assert "data.on_bad_image=skip" in message
@@ -123,7 +104,7 @@ def test_all_bad_images_are_named_at_once_or_skipped_and_recorded(tmp_path: Path
     for name, reason in reasons.items():
         assert reason in lines[f"blight/{name}"], name
 
-    dataset = prepare(catalog, 32, "skip", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
+    dataset = small_dataset(catalog, "skip")
     assert dataset.pixels.shape == (20, 32, 32, 3)
     assert set(dataset.skipped["path"]) == {f"blight/{name}" for name in reasons}
     assert not dataset.table["path"].isin(dataset.skipped["path"]).any()
@@ -175,4 +156,4 @@ def test_a_photo_that_changes_while_it_is_read_is_named(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(pixels, "_sha256", then_changed)
     with pytest.raises(UserError, match=r"leaf1_0.jpg changed while the photos were read"):
-        prepare(catalog, 32, "skip", 0.2, 0.2, split_seed=0, train_per_class=None, cache_bytes=10**9)
+        small_dataset(catalog, "skip")

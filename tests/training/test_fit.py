@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from leafexp import names
-from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.dataset import Dataset
 from leafexp.data.pixels import decode
 from leafexp.errors import UserError
 from leafexp.training import evaluation
@@ -145,7 +146,7 @@ def test_photos_from_the_cache_train_like_photos_decoded_anew(dataset: Dataset) 
 def test_the_seconds_of_an_epoch_are_told_apart(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = {"tune": Phase("all")}
     quick = train(dataset, phases, epochs=2)[1].history
-    monkeypatch.setattr("leafexp.data.dataset.take", lambda array, rows: (time.sleep(0.4), array[rows])[1])
+    monkeypatch.setattr("leafexp.data.batches.take", lambda array, rows: (time.sleep(0.4), array[rows])[1])
     slow = train(dataset, phases, epochs=2)[1].history
     for history in (quick, slow):
         parts = history[[names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS]]

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,6 @@ from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from leafexp import names
-
-if TYPE_CHECKING:
-    from leafexp.data.dataset import Dataset
 
 WORST_PHOTOS = 16
 
@@ -62,18 +58,23 @@ def curves(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
     return figure
 
 
-def worst_photos(predictions: pd.DataFrame, dataset: "Dataset") -> str:
-    """The test photos whose class got the lowest probability, the worst first, as JSON with JPEGs in base64."""
-    probabilities = predictions[[f"probability_{name}" for name in dataset.classes]].to_numpy(float)
-    of_label = probabilities[
-        np.arange(len(predictions)), pd.Index(dataset.classes).get_indexer(pd.Index(predictions["label"]))
-    ]
+def worst_photos(predictions: pd.DataFrame, classes: list[str], pixels: np.ndarray, rows: np.ndarray) -> str:
+    """The test photos whose class got the lowest probability, the worst first, as JSON with JPEGs in base64.
+
+    Args:
+        predictions: a row a test photo.
+        classes: class names.
+        pixels: uint8, shape (images, height, width, 3).
+        rows: where in `pixels` each row of `predictions` is.
+    """
+    probabilities = predictions[[f"probability_{name}" for name in classes]].to_numpy(float)
+    places = pd.Categorical(predictions["label"], categories=classes).codes
+    of_label = probabilities[np.arange(len(rows)), places]
     worst = np.argsort(of_label, kind="stable")[:WORST_PHOTOS]
-    rows = dataset.rows("test")
     photos = []
     for place in worst:
         jpeg = io.BytesIO()
-        Image.fromarray(np.array(dataset.pixels[rows[place]])).save(jpeg, "JPEG", quality=85)
+        Image.fromarray(np.array(pixels[rows[place]])).save(jpeg, "JPEG", quality=85)
         about = predictions.loc[place, ["path", "label", "predicted"]].to_dict()
         picture = base64.b64encode(jpeg.getvalue()).decode()
         photos.append({**about, "probability": float(of_label[place]), "jpeg": picture})

@@ -6,7 +6,8 @@ import pandas as pd
 from sklearn.metrics import f1_score, log_loss
 
 from leafexp import names
-from leafexp.data.dataset import Dataset, evaluation_batches
+from leafexp.data.batches import evaluation_batches
+from leafexp.data.dataset import Dataset
 
 
 def predict(model: keras.Model, dataset: Dataset, batch_size: int) -> pd.DataFrame:

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from leafexp import names
 from leafexp.cache import CacheTooSmall
-from leafexp.data.dataset import Dataset, evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing

@@ -1,0 +1,128 @@
+"""The audit of a data set before any training: `python -m leafexp.audit data=folder data.path=PHOTOS`."""
+
+import base64
+import io
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafexp.errors import UserError
+from leafexp.paths import ROOT
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from leafexp.data.dataset import Dataset
+
+_USAGE = """python -m leafexp.audit [OVERRIDE ...]: what the photos give away before anything is trained on them.
+
+The overrides are those of leafexp.train: data=folder data.path=PHOTOS, data.group_pattern=..., data.groups=...
+Writes reports/audit/DATA/audit.html, audit.json and pairs.csv. Exit code 1: the split leaks (see data.audit)."""
+
+
+def main() -> int:
+    """Print the findings and write them; 0, 1 where the split leaks and data.audit is `error`, 2 after a message."""
+    overrides = sys.argv[1:]
+    if {"-h", "--help"} & set(overrides):
+        print(_USAGE)
+        return 0
+    from leafexp.config import check
+
+    try:
+        config = check(overrides)
+        from leafexp.data import audit, dataset
+        from leafexp.run import read_catalog
+
+        data = config.data
+        photos = dataset.prepare(
+            read_catalog(config),
+            data.image_size,
+            data.on_bad_image,
+            data.validation_share,
+            data.test_share,
+            data.split_seed,
+            data.train_per_class,
+            data.groups,
+            int(config.cache_gb * 10**9),
+        )
+        found = audit.audit(photos)
+        folder = _write(photos, found, audit.remarks(found))
+        print(_text(found))
+        print("".join(f"{line}\n" for line in audit.remarks(found)) + f"Wrote {folder / 'audit.html'}")
+        if data.audit == "error":
+            try:
+                audit.check(found)
+            except UserError as error:
+                print(error, file=sys.stderr)
+                return 1
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def findings(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was found, each with its figures in words."""
+    said = [("photos", f"{found['photos']:,}")]
+    said.append(("classes", ", ".join(f"{label} {number:,}" for label, number in found["classes"].items())))
+    for kind in ("exact", "near"):
+        counts = found[f"{kind}_duplicates"]
+        two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
+        said.append((f"{kind} duplicates", f"{counts['pairs']} pairs, {two}"))
+    said.append(("leaves on two sides of the split", str(found["groups_across_splits"])))
+    for what in ("sizes", "modes", "formats"):
+        said.append((what, ", ".join(f"{name} {number:,}" for name, number in found[what].items())))
+    said.append(("turned by EXIF", str(found["rotated"])))
+    for key, what in (("border_probe", "class from borders alone"), ("thumbnail_neighbour", "nearest 12 px thumbnail")):
+        probe = found[key]
+        interval = f"95 % interval {probe['low']:.4f} to {probe['high']:.4f}, chance {probe['chance']:.4f}"
+        said.append((what, f"test accuracy {probe['accuracy']:.4f} ({interval})"))
+    return said
+
+
+def _text(found: dict[str, Any]) -> str:
+    from tabulate import tabulate
+
+    lines = [(what, textwrap.fill(said, 90)) for what, said in findings(found)]
+    return str(tabulate(lines, tablefmt="plain", disable_numparse=True)) + "\n"
+
+
+def _write(photos: "Dataset", found: dict[str, Any], remarks: list[str]) -> Path:
+    import pandas as pd
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    folder = ROOT / "reports" / "audit" / photos.data_hash[:12]
+    rows = {path: row for row, path in enumerate(photos.table["path"])}
+    pairs = [
+        {**pair, **{side: _jpeg(photos.pixels[rows[pair[side]]]) for side in ("path", "other_path")}, "names": pair}
+        for pair in found["pairs"]
+    ]
+    template = Environment(
+        loader=PackageLoader("leafexp", "."), autoescape=True, undefined=StrictUndefined
+    ).get_template("audit.html.j2")
+    page = template.render(findings=findings(found), remarks=remarks, pairs=pairs, data_hash=photos.data_hash)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "audit.html").write_text(page, encoding="utf-8")
+        (folder / "audit.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+        pd.DataFrame(found["pairs"]).to_csv(folder / "pairs.csv", index=False)
+    except OSError as error:
+        raise UserError(f"Can't write the audit to {folder}: {error.strerror}.") from None
+    return folder
+
+
+def _jpeg(pixels: "np.ndarray") -> str:
+    import numpy as np
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.array(pixels)).save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
