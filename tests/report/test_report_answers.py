@@ -1,12 +1,16 @@
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
-from leafexp.report.answers import Answer, answer_questions
-from leafexp.report.collect import Run
+from leafexp.report.answers import Answer, answer_questions, headline
+from leafexp.report.budget import matched_view
+from leafexp.report.collect import Run, configurations_tried
 from leafexp.report.comparisons import compare
 from leafexp.report.content import data_facts, notes, warnings
 from leafexp.report.rows import make_rows
@@ -259,3 +263,117 @@ def test_another_precision_is_said() -> None:
     runs = [study_run("Simple_CNN", params={"trainer.precision": "mixed_bfloat16"}), study_run("MobileNetV2_frozen")]
     assert "Computed in mixed_bfloat16, not float32: Simple_CNN" in " ".join(data_facts(make_rows(runs)))
     assert "Computed in" not in " ".join(data_facts(make_rows(study_runs())))
+
+
+def grid(**rights: list[int]) -> list[Run]:
+    """Runs of three seeds for each row, with so many photos right."""
+    rows = {line[0]: line for line in STUDY}
+    return [
+        study_run(row, seed=seed, right=right, first_wrong=40 * seed, epochs=10, val_accuracy=[0.5] * 9 + [0.9])
+        for row in rows
+        for seed, right in enumerate(rights[row])
+    ]
+
+
+def test_several_seeds_give_an_interval_over_leaves_and_seeds() -> None:
+    runs = grid(
+        Simple_CNN=[1200, 1210, 1190],
+        MobileNetV2_frozen=[1400, 1405, 1410],
+        MobileNetV2_unfrozen=[1433, 1435, 1425],
+        MobileNetV2_partial=[1430, 1425, 1435],
+    )
+    sentence = sentence_with(runs, "MobileNetV2_unfrozen is more accurate than Simple_CNN")
+    assert "over leaves and seeds" in sentence and "ahead with 3 of 3 seeds, p = 0.25" in sentence
+    table = make_table(make_rows(runs))
+    assert list(table["runs"]) == [3] * 4
+    shown = print_table(table)
+    for title in ("95 % over photos", "95 % over seeds", "95 % over leaves and seeds"):
+        assert title in shown
+    assert "95 % over seeds" not in print_table(make_table(make_rows(study_runs())))
+    ties = sentence_with(runs, "MobileNetV2_unfrozen and MobileNetV2_partial can't be told apart")
+    assert "ahead with 2 of 3 seeds" in ties
+
+
+def test_seeds_that_disagree_undo_what_one_seed_would_say() -> None:
+    swings = grid(
+        Simple_CNN=[1300, 1300, 1300],
+        MobileNetV2_frozen=[1100, 1450, 1450],
+        MobileNetV2_unfrozen=[1200] * 3,
+        MobileNetV2_partial=[1200] * 3,
+    )
+    assert "MobileNetV2_frozen and Simple_CNN can't be told apart" in said(swings)
+    assert "the interval alone" not in sentence_with(swings, "MobileNetV2_frozen and Simple_CNN can't")
+    steady = grid(
+        Simple_CNN=[1300, 1300, 1300],
+        MobileNetV2_frozen=[1440, 1450, 1450],
+        MobileNetV2_unfrozen=[1200] * 3,
+        MobileNetV2_partial=[1200] * 3,
+    )
+    assert "MobileNetV2_frozen is more accurate than Simple_CNN" in said(steady)
+
+
+@pytest.mark.parametrize(
+    ("changes", "budget"),
+    [
+        ({"epochs": 5, "val_accuracy": [0.9] * 5}, "epochs 10 against 5"),
+        ({"more_metrics": {names.TRAIN_IMAGES: 400}}, "training images 4,557 against 400"),
+        ({"seed": 3}, "seeds 0 against 3"),
+        ({"split_hash": "6" * 64, "tags": {names.TEST_HASH: "t"}}, "split 55555555 against 66666666"),
+        ({"params": {"trainer.precision": "mixed_bfloat16"}}, "precision float32 against mixed_bfloat16"),
+        ({"tags": {names.TEST_HASH: "t", names.WEIGHTS_SHA256: "b" * 64}}, "pretrained weights"),
+    ],
+)
+def test_each_part_of_the_budget_is_guarded(changes: dict[str, Any], budget: str) -> None:
+    same = {"tags": {names.TEST_HASH: "t"}, "params": {"trainer.precision": "float32"}}
+    runs = [study_run("MobileNetV2_unfrozen", **same), study_run("MobileNetV2_frozen", **{**same, **changes})]
+    assert f"unequal budget: {budget}" in sentence_with(runs, "MobileNetV2_unfrozen", "MobileNetV2_frozen", "(test ")
+    part = budget.split()[0]
+    assert any(note.startswith("Unequal budget") and part in note for note in notes(make_rows(runs)))
+
+
+def test_more_configurations_tried_are_said() -> None:
+    tuned = replace(study_run("MobileNetV2_unfrozen"), configurations_tried=5)
+    assert "configurations tried 5 against 1" in sentence_with([tuned, study_run("Simple_CNN")], "Simple_CNN", "(test")
+    wide, narrow = study_run("Simple_CNN", params={"x": "1"}), study_run("Simple_CNN", params={"x": "2"}, seed=4)
+    again = study_run("Simple_CNN", params={"x": "2"}, seed=5)
+    assert set(configurations_tried([wide, narrow, again]).values()) == {2}
+
+
+def test_the_matched_view_ends_where_the_least_ends() -> None:
+    view = matched_view(make_rows(study_runs())).set_index("model")
+    assert list(view) == ["val_accuracy at 5 epochs", "at 2.371 minutes", "at 715 optimizer steps"]
+    assert view.loc["Simple_CNN"].tolist()[0] == 0.75  # the best of its first five epochs
+    assert math.isnan(view.loc["Simple_CNN"].tolist()[1])  # one epoch takes 3.8 minutes
+    assert view.loc["MobileNetV2_frozen"].tolist() == [0.91, 0.91, 0.91]
+    assert view.loc["MobileNetV2_partial"].tolist() == [0.79, 0.79, 0.79]
+
+
+def test_a_setting_s_effect_is_its_mean_over_pairs_alike_but_for_it() -> None:
+    def run(momentum: str, share: str, right: int, seed: int) -> Run:
+        params = {"freeze.phases.tune.batch_norm_momentum": momentum, "freeze.phases.head.epoch_share": share}
+        return study_run("MobileNetV2_partial", params=params, right=right, seed=seed, first_wrong=0)
+
+    cells = {("None", "0.0"): 1200, ("auto", "0.0"): 1300, ("None", "0.2"): 1250, ("auto", "0.2"): 1400}
+    runs = [run(*cell, right - seed, seed) for cell, right in cells.items() for seed in range(2)]
+    sentence = sentence_with(runs, "differ in tune.batch_norm_momentum alone")
+    effect, least, most = 125 / TEST_IMAGES, 100 / TEST_IMAGES, 150 / TEST_IMAGES
+    assert f"auto instead of None changes the test accuracy by {100 * effect:.2f} points" in sentence
+    assert f"from {100 * least:.2f} to {100 * most:.2f} points in single pairs)." in sentence
+    none = [run(*cell, 1300, seed) for cell in cells for seed in range(2)]
+    assert "it can't be told from no effect" in sentence_with(none, "differ in tune.batch_norm_momentum alone")
+
+
+def head(runs: list[Run]) -> str:
+    rows = make_rows(runs)
+    return "\n".join(headline(rows, compare(rows)))
+
+
+def test_the_headline_follows_the_evidence() -> None:
+    runs = study_runs()
+    assert "Transfer learning is better: MobileNetV2_unfrozen is more accurate than Simple_CNN by 3.62" in head(runs)
+    worse = [study_run("Simple_CNN", right=1480, first_wrong=0), study_run("MobileNetV2_frozen", right=1300)]
+    assert "Training from scratch is better: Simple_CNN is more accurate" in head(worse)
+    equal = [study_run(line[0], right=1400, first_wrong=0) for line in STUDY]
+    assert "Whether transfer learning is better can't be told from these runs" in head(equal)
+    assert "Transfer learning is better" not in head(equal) + head(worse)
+    assert "Nothing can be compared" in head([study_run("Simple_CNN")])
