@@ -18,6 +18,7 @@ PHASES = {
     names.COMPUTE_SECONDS: ("computing training steps", "#0072B2"),
     names.VALIDATION_SECONDS: ("validating", "#E69F00"),
 }
+MOST_BANDS = 8  # with more rows they hide each other
 LOGARITHMIC_FROM = 10  # times between the smallest and the largest value of an axis
 
 
@@ -30,7 +31,7 @@ def curves(rows: Sequence[Row]) -> go.Figure | None:
             continue
         table = pd.concat(columns, axis=1)
         colour, _ = _look(index)
-        if len(columns) > 1:
+        if len(columns) > 1 and len(rows) <= MOST_BANDS:
             low, high = table.min(axis=1), table.max(axis=1)
             figure.add_scatter(
                 x=[*table.index, *table.index[::-1]],
@@ -73,7 +74,7 @@ def accuracy_against(rows: Sequence[Row], what: str) -> go.Figure | None:
             marker={"color": colour, "symbol": f"{symbol}-open" if row.control else symbol, "size": 11},
         )
     if shown and max(shown) > LOGARITHMIC_FROM * min(shown):
-        figure.update_xaxes(type="log", dtick=1)
+        figure.update_xaxes(type="log", dtick="D2")
     return _drawn(figure)
 
 
@@ -174,11 +175,14 @@ def _figure(x_title: str, y_title: str) -> go.Figure:
             "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0},
             "font": {"size": 13, "color": "#222222"},
             "hovermode": "closest",
+            "dragmode": False,  # a finger scrolls the page
         }
     )
 
 
 def _drawn(figure: go.Figure) -> go.Figure | None:
+    entries = sum(trace.showlegend is not False for trace in figure.data)
+    figure.update_layout(height=figure.layout.height + 12 * max(0, entries - 8))  # room for the legend
     return figure if figure.data else None
 
 

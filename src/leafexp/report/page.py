@@ -110,7 +110,8 @@ class _Links:
 
 def _drawings(rows: Sequence[Row]) -> dict[str, Drawing]:
     """Figures by title; those with data."""
-    several = "The band is from the lowest to the highest seed." if any(len(row.runs) > 1 for row in rows) else ""
+    banded = len(rows) <= charts.MOST_BANDS and any(len(row.runs) > 1 for row in rows)
+    several = "The band is from the lowest to the highest seed." if banded else ""
     interval = "Bars are 95 % intervals: over leaves and seeds, of one seed over photos."
     made = {
         "Validation accuracy by epoch": (charts.curves(rows), f"Lines are means over seeds. {several}"),
