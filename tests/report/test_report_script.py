@@ -44,12 +44,14 @@ def test_what_is_written(report: tuple[str, str, Path]) -> None:
         "report.html",
         "report.md",
         "table.csv",
+        "table.tex",
         "validation_curves.png",
     ]
     table = pd.read_csv(folder / "table.csv")
     assert table["model"].tolist() == [line[0] for line in STUDY]
     assert table["test_accuracy"].round(6).tolist() == list(STUDY_ACCURACIES)
     assert table["avg_epoch_time_sec"].tolist() == [line[4] for line in STUDY]
+    assert "MobileNetV2\\_unfrozen" in (folder / "table.tex").read_text(encoding="utf-8")
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "![validation curves](validation_curves.png)" in text and "| Simple_CNN " in text
 

@@ -31,6 +31,7 @@ from leafexp.report.table import (
 )
 
 FORMATS = ("text", "markdown", "csv")
+MARKDOWN, LATEX = "github", "latex_booktabs"
 LINE_WIDTH = 120
 
 
@@ -71,6 +72,7 @@ def write_report(
     written = {
         "report.md": markdown,
         "table.csv": as_csv(table),
+        "table.tex": print_table(table, LATEX) + "\n",
         "pairs.csv": as_csv(pairs_table(report.comparisons)),
         "matched.csv": as_csv(matched_view(rows)),
     }
@@ -105,13 +107,13 @@ def as_markdown(report: Report, figures: Sequence[str]) -> str:
         *header(selection),
         *(f"**{line}**" for line in _shouted(rows)),
         _bullets(data_facts(rows)),
-        print_table(table, markdown=True),
+        print_table(table, MARKDOWN),
         _bullets([*notes(rows), *unfinished_runs(selection.unfinished)]),
     ]
     for answer in answers:
         blocks += [f"## {answer.question}", _bullets(answer.sentences)]
     for title, frame in more_tables(report):
-        blocks += [f"## {title}", print_frame(frame, markdown=True)]
+        blocks += [f"## {title}", print_frame(frame, MARKDOWN)]
     blocks += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -53,17 +53,17 @@ def make_table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame([_line(row) for row in rows]).convert_dtypes()
 
 
-def print_table(table: pd.DataFrame, markdown: bool = False) -> str:
+def print_table(table: pd.DataFrame, style: str = "simple") -> str:
     """The table for readers, as `shown_table` has it."""
-    return print_frame(shown_table(table), markdown)
+    return print_frame(shown_table(table), style)
 
 
-def print_frame(frame: pd.DataFrame, markdown: bool = False) -> str:
-    """A table of texts, the first column to the left, the others to the right."""
+def print_frame(frame: pd.DataFrame, style: str = "simple") -> str:
+    """A table of texts, the first column to the left, the others to the right, in a style of tabulate's."""
     return tabulate(
         frame.to_numpy().tolist(),
         headers=list(frame.columns),
-        tablefmt="github" if markdown else "simple",
+        tablefmt=style,
         colalign=["left"] + ["right"] * (len(frame.columns) - 1),
         disable_numparse=True,
     )
