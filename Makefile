@@ -9,7 +9,7 @@ study: $(VENV)/leafexp-installed
 	$(BIN)/python -m leafexp.train -m model=cnn,mnv2 freeze=frozen,unfrozen,partial
 	$(BIN)/python scripts/report.py
 	@echo
-	@echo "The report with figures: reports/leafexp/report.md"
+	@echo "The report with figures: reports/leafexp/report.html"
 	@echo "Every run, its curves and its model: $(BIN)/mlflow ui   (then open http://127.0.0.1:5000)"
 
 test: $(VENV)/leafexp-tests-installed

@@ -64,7 +64,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
         for line in STUDY
         for seed in range(3)
     ]
-    report = make_report(Selection("leafexp", "study", 0, runs, [], []))
+    report = make_report(Selection("leafexp", "study", 0, runs, [], [], runs[-1]))
     file = folder / "report.html"
     file.write_text(make_page(report, "sqlite:///mlflow.db"), encoding="utf-8")
     return file, report

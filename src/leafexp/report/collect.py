@@ -3,7 +3,7 @@
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -58,7 +58,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs to report: `finished` with curves and predictions, `unfinished` without, and what was left out."""
+    """The runs to report: `finished` with curves and predictions, `unfinished` without, and what was left out.
+
+    `audited` is the latest run of the experiment on the same photos and split that logged an audit of them.
+    """
 
     experiment: str
     sweep: str
@@ -66,6 +69,7 @@ class Selection:
     finished: list[Run]
     unfinished: list[Run]
     notes: list[str]
+    audited: Run | None = None
 
 
 @contextlib.contextmanager
@@ -118,7 +122,17 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             f"The predictions of {unread} run(s) can't be read, so no test on the same photos can be made. "
             "If the store's folder was moved: python -m leafexp.relocate"
         )
-    return Selection(experiment, shown, others, finished, unfinished, notes)
+    return Selection(experiment, shown, others, finished, unfinished, notes, _audited(runs, finished[0]))
+
+
+def _audited(runs: Sequence[Run], one: Run) -> Run | None:
+    hashes = (names.DATA_HASH, names.SPLIT_HASH)
+    same = [run for run in runs if all(run.tags.get(tag) == one.tags.get(tag) for tag in hashes)]
+    return max((run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics), key=_start, default=None)
+
+
+def _start(run: Run) -> int:
+    return run.started
 
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:

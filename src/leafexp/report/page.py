@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from leafexp import names
 from leafexp.report import charts
 from leafexp.report.artifacts import read_texts
-from leafexp.report.collect import Run
+from leafexp.report.collect import Run, read_artifact
 from leafexp.report.content import Report, data_facts, header, more_tables, notes, unfinished_runs, warnings
 from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row
@@ -61,6 +60,8 @@ def make_page(report: Report, tracking_uri: str) -> str:
         loader=PackageLoader("leafexp.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("page.html.j2")
     links = _Links(rows)
+    audited = report.selection.audited
+    audit = read_artifact(audited, names.AUDIT_FILE) if audited else None
     return template.render(
         title=f"{report.selection.experiment}: {report.selection.sweep}",
         experiment=report.selection.experiment,
@@ -77,7 +78,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         matrices=_matrices(rows),
         confusions=counted_confusions(rows),
         photos=worst_photos(rows, tracking_uri),
-        audit=_audit(rows, tracking_uri),
+        audit=json.loads(audit) if audit else None,
         rows=[(row, links.places[row.name]) for row in rows],
         tag=names,
         run_link=lambda run: _run_link(run, tracking_uri),
@@ -181,18 +182,6 @@ def _said(path: str, row: Row, tables: Mapping[str, pd.DataFrame]) -> str:
     if len(row.runs) == 1:
         return next(iter(said))
     return ", ".join(f"{label} ({times} of {len(row.runs)})" for label, times in said.most_common())
-
-
-def _audit(rows: Sequence[Row], tracking_uri: str) -> dict[str, Any] | None:
-    """What the audit of the first row's photos found, as its latest run logged it; None without."""
-    runs = sorted(
-        (run for row in rows if row.photos == rows[0].photos for run in row.runs), key=lambda run: -run.started
-    )
-    for text in read_texts([run.artifact_uri for run in runs[:20]], names.AUDIT_FILE, tracking_uri):
-        if text:
-            found: dict[str, Any] = json.loads(text)
-            return found
-    return None
 
 
 def _run_link(run: Run, tracking_uri: str) -> str:

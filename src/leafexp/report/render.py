@@ -30,7 +30,6 @@ from leafexp.report.table import (
     print_table,
 )
 
-FORMATS = ("text", "markdown", "csv")
 MARKDOWN, LATEX = "github", "latex_booktabs"
 LINE_WIDTH = 120
 
