@@ -24,7 +24,7 @@ class Row:
     settings: dict[str, str]
     runs: list[Run]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The label as sentences use it, its settings in brackets."""
         settings = ", ".join(f"{key}={value}" for key, value in self.settings.items())
@@ -58,7 +58,7 @@ class Row:
         """Whether layers with random weights stayed frozen: the price of pretraining, not an approach."""
         return self.tag(names.CONTROL) == "true"
 
-    @property
+    @cached_property
     def photos(self) -> tuple[frozenset[str], frozenset[str]]:
         """What was trained and tested on (hashes of data and split): rows compare only where this is equal."""
         tags = [run.tags for run in self.runs]
@@ -74,33 +74,32 @@ class Row:
 
     def mean_over_epochs(self, metric: str) -> float:
         """The mean of an epoch metric over all epochs and seeds; NaN where it was not logged."""
-        values = [run.curves[metric] for run in self.runs if metric in run.curves]
-        return float(pd.concat(values).mean()) if values else math.nan
+        return float(self._epochs[metric].mean()) if metric in self._epochs else math.nan
 
     @property
     def accuracy(self) -> float:
         """Mean test accuracy in [0, 1]."""
         return self.mean(names.TEST_ACCURACY)
 
-    @property
+    @cached_property
     def accuracy_std(self) -> float:
         """Standard deviation (n - 1) of the test accuracy over seeds; NaN for one seed."""
         return float(pd.Series([run.metrics.get(names.TEST_ACCURACY, math.nan) for run in self.runs]).std())
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the test accuracy; NaN without a count of test photos."""
         images = self.mean(names.TEST_IMAGES)
         known = images >= 1 and not math.isnan(self.accuracy)
         return wilson_interval(self.accuracy, round(images)) if known else (math.nan, math.nan)
 
-    @property
+    @cached_property
     def epochs(self) -> float:
         """Epochs trained, a mean where seeds stopped at different epochs."""
         lengths = [len(run.curves) or float(run.params.get("epochs", "nan")) for run in self.runs]
         return sum(lengths) / len(lengths)
 
-    @property
+    @cached_property
     def epoch_seconds(self) -> float:
         """Mean seconds per epoch over all epochs and seeds."""
         return self.mean_over_epochs(names.EPOCH_SECONDS)
@@ -150,9 +149,14 @@ class Row:
     @cached_property
     def curve(self) -> pd.DataFrame:
         """The epoch metrics, means over seeds: index epoch, a column per metric."""
-        curves = [run.curves for run in self.runs if len(run.curves)]
-        merged = pd.concat(curves).groupby(level=0).mean() if curves else pd.DataFrame()
+        merged = self._epochs.groupby(level=0).mean() if len(self._epochs) else pd.DataFrame()
         return merged.reindex(columns=list(names.EPOCH_METRICS))
+
+    @cached_property
+    def _epochs(self) -> pd.DataFrame:
+        """The epochs of all runs below each other."""
+        curves = [run.curves for run in self.runs if len(run.curves)]
+        return pd.concat(curves) if curves else pd.DataFrame()
 
     @property
     def last_learning_rate(self) -> float:
@@ -174,7 +178,7 @@ class Row:
         """Training minus validation accuracy at the last epoch; above 0 the training photos are known better."""
         return _at(self.curve[names.ACCURACY], -1) - self.last_val_accuracy
 
-    @property
+    @cached_property
     def largest_drop(self) -> float:
         """The largest fall of validation accuracy from one epoch to the next in any run; 0 where it never fell."""
         columns = [run.curves[names.VAL_ACCURACY] for run in self.runs if names.VAL_ACCURACY in run.curves]
