@@ -6,7 +6,7 @@ from golden import study_run, study_runs
 from matplotlib.image import imread
 
 from leafexp.report.collect import Run
-from leafexp.report.figures import accuracy_vs_time, draw_figures, spread, validation_curves
+from leafexp.report.figures import WITHOUT_LABEL, accuracy_vs_time, draw_figures, spread, validation_curves
 from leafexp.report.rows import make_rows
 
 
@@ -29,6 +29,20 @@ def test_a_row_has_one_colour_in_both_figures() -> None:
     figures = [validation_curves(rows), accuracy_vs_time(rows)]
     colours = [{text.get_text(): text.get_color() for text in figure.axes[0].texts} for figure in figures if figure]
     assert colours[0] == colours[1] and len(set(colours[0].values())) == 4
+
+
+def test_of_many_rows_the_most_accurate_are_labelled_and_the_others_grey(tmp_path: Path) -> None:
+    rates = [f"0.{number:03}" for number in range(1, 41)]
+    settings = [({"optimizer.learning_rate": rate}, 1300 + place) for place, rate in enumerate(rates)]
+    rows = make_rows([study_run("MobileNetV2_frozen", params=params, right=right) for params, right in settings])
+    for figure in (validation_curves(rows), accuracy_vs_time(rows)):
+        assert figure is not None
+        axes = figure.axes[0]
+        labels = sorted(text.get_text().split("=")[1].rstrip(")") for text in axes.texts)
+        assert 8 <= len(labels) < 20 and labels == rates[-len(labels) :]
+        assert axes.get_title("right") == f"grey: {40 - len(labels)} rows more, in table.csv"
+        assert sum(line.get_color() == WITHOUT_LABEL for line in axes.lines) == 40 - len(labels)
+    assert len(draw_figures(rows, tmp_path)) == 2
 
 
 def test_time_is_logarithmic_only_over_a_wide_range() -> None:

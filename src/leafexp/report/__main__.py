@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from leafexp.report.store import no_garbage_collection
+
 _DESCRIPTION = (
     """Answer the study's questions from the tracked runs: a table, sentences with their figures, and charts."""
 )
@@ -21,6 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@no_garbage_collection()
 def main() -> int:
     """Print the report and write its files; 0, or 1 after a message on stderr."""
     arguments = make_parser().parse_args()

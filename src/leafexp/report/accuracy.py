@@ -53,8 +53,9 @@ def ranking(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
     tested = sum(item.p is not None for item in comparisons.values())
     if tested:
         said.append(
-            f"Discordant photos are those that one of two rows gets right and the other wrong (of several "
-            f"seeds: gets right more often); p is the exact McNemar test's, after Holm's correction for the {tested} "
+            "Discordant photos are those that one of two rows gets right and the other wrong, of several seeds gets "
+            "right more often (p is then a sign test's over photos); p is the exact McNemar test's, after Holm's "
+            f"correction for the {tested} "
             f"comparison(s) of this report; the interval is a paired bootstrap's, over whole leaves (groups of photos) "
             f"and, where rows have the same seeds, over seeds; told apart means both: p < {SIGNIFICANCE} and an "
             "interval above 0. The p of seeds is that of all sign flips of the differences by seed, not corrected."

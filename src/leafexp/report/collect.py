@@ -1,9 +1,7 @@
 """Runs as the tracking store holds them, with their curves and predictions."""
 
-import contextlib
-import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +12,7 @@ from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.artifacts import parse_predictions, read_texts
 from leafexp.report.history import read_curves
-from leafexp.report.store import ask, open_client, without_password
+from leafexp.report.store import ask, no_garbage_collection, open_client, without_password
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +70,7 @@ class Selection:
     audited: Run | None = None
 
 
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    # Reading makes a hundred thousand objects at a time that stay; searching them for garbage takes twice as long as
-    # making them.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_no_garbage_collection()
+@no_garbage_collection()
 def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     """The finished runs of one sweep (its name, `latest`, or `all`) with their curves and predictions.
 

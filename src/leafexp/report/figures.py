@@ -19,6 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 5.6, 100
 LINE_SHARE = 0.042  # of the axes' height, taken by a line of a label
 LABEL_WIDTH = 38  # characters
+WITHOUT_LABEL = "#CCCCCC"
 CHARACTER_SHARE = 0.0069  # of the figure's width
 
 
@@ -37,12 +38,12 @@ def validation_curves(rows: Sequence[Row]) -> Figure | None:
     """Validation accuracy by epoch, a line per row (mean over seeds), controls dashed; None without curves."""
     figure, axes = _canvas("Validation accuracy by epoch", "epoch", "validation accuracy")
     ends = []
-    for index, row in enumerate(rows):
+    for row, colour, marker in _looks(rows):
         curve = row.curve[names.VAL_ACCURACY].dropna()
         if len(curve):
-            colour, marker = _look(index)
             dash = "--" if row.control else "-"
-            axes.plot(curve.index, curve, dash, color=colour, marker=marker, markersize=5, linewidth=1.8)
+            order = 2 if marker else 1
+            axes.plot(curve.index, curve, dash, color=colour, marker=marker, markersize=5, linewidth=1.8, zorder=order)
             ends.append((row, colour, marker, float(curve.index[-1]), float(curve.iloc[-1])))
     if not ends:
         return None
@@ -62,16 +63,18 @@ def accuracy_vs_time(rows: Sequence[Row]) -> Figure | None:
         "test accuracy",
     )
     ends = []
-    for index, row in enumerate(rows):
+    for row, colour, marker in _looks(rows):
         minutes = row.total_seconds_with_prefix / 60
         if minutes > 0 and 0 <= row.accuracy <= 1:
-            colour, marker = _look(index)
             low, high = row.interval
+            order = 2 if marker else 1
             if low == low:
-                bar = axes.vlines(minutes, low, high, color=colour, linewidth=1.8)
+                bar = axes.vlines(minutes, low, high, color=colour, linewidth=1.8, zorder=order)
                 bar.set_linestyle("--" if row.control else "-")
             face = "white" if row.control else colour
-            axes.plot(minutes, row.accuracy, marker, color=colour, markerfacecolor=face, markersize=9)
+            axes.plot(
+                minutes, row.accuracy, marker or ".", color=colour, markerfacecolor=face, markersize=9, zorder=order
+            )
             ends.append((row, colour, marker, minutes, row.accuracy))
     if not ends:
         return None
@@ -114,17 +117,39 @@ def _canvas(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _look(index: int) -> tuple[str, str]:
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+def _looks(rows: Sequence[Row]) -> list[tuple[Row, str, str]]:
+    """Each row with its colour and marker; of too many to label, the less accurate are grey and without a marker."""
+    free = 1.0
+    labelled: list[Row] = []
+    for row in sorted(rows, key=lambda row: -row.accuracy if row.accuracy == row.accuracy else 1.0):
+        free -= _size(_text(row))
+        if free >= 0 or len(labelled) < len(MARKERS):
+            labelled.append(row)
+    shown = [row for row in rows if row in labelled]
+    looks = {id(row): (COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]) for index, row in enumerate(shown)}
+    return [(row, *looks.get(id(row), (WITHOUT_LABEL, ""))) for row in rows]
+
+
+def _text(row: Row) -> str:
+    return textwrap.fill(row.name + (CONTROL_MARK if row.control else ""), LABEL_WIDTH)
+
+
+def _size(text: str) -> float:
+    return LINE_SHARE * (1.4 + text.count("\n"))
 
 
 def _label(axes: Axes, ends: Sequence[tuple[Row, str, str, float, float]]) -> None:
     # Names stand in a column beside the axes, each with a thin line to its point: they hide nothing and never overlap.
-    texts = [textwrap.fill(row.name + (CONTROL_MARK if row.control else ""), LABEL_WIDTH) for row, *_ in ends]
+    if others := sum(not marker for _, _, marker, *_ in ends):
+        axes.set_title(f"grey: {others} rows more, in table.csv", loc="right", fontsize=9.5, color="#666666")
+        ends = [end for end in ends if end[2]]
+    if not ends:
+        return
+    texts = [_text(row) for row, *_ in ends]
     longest = max(len(line) for text in texts for line in text.splitlines())
     axes.set_position((0.075, 0.11, 0.87 - CHARACTER_SHARE * longest, 0.8))
     low, high = axes.get_ylim()
-    sizes = [LINE_SHARE * (1.4 + text.count("\n")) for text in texts]
+    sizes = [_size(text) for text in texts]
     heights = spread([(y - low) / (high - low) for *_, y in ends], sizes)
     for (_, colour, marker, x, y), text, height in zip(ends, texts, heights, strict=True):
         axes.annotate(

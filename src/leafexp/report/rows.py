@@ -23,7 +23,7 @@ class Row:
     settings: dict[str, str]
     runs: list[Run]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The label as sentences use it, its settings in brackets."""
         settings = ", ".join(f"{short(key)}={value}" for key, value in self.settings.items())
@@ -61,12 +61,12 @@ class Row:
         """Whether layers with random weights stayed frozen: the price of pretraining, not an approach."""
         return self.tag(names.CONTROL) == "true"
 
-    @property
+    @cached_property
     def photos(self) -> frozenset[str]:
         """The hashes of the test photos: accuracies compare only where they are equal."""
         return frozenset(_test_photos(run) for run in self.runs)
 
-    @property
+    @cached_property
     def seeds(self) -> list[str]:
         """The seeds of its runs, in their order."""
         return [run.params.get("seed", "?") for run in self.runs]
@@ -78,8 +78,7 @@ class Row:
 
     def mean_over_epochs(self, metric: str) -> float:
         """The mean of an epoch metric over all epochs and seeds; NaN where it was not logged."""
-        values = [run.curves[metric] for run in self.runs if metric in run.curves]
-        return float(pd.concat(values).mean()) if values else math.nan
+        return float(self._epochs[metric].mean()) if metric in self._epochs else math.nan
 
     @property
     def accuracies(self) -> dict[str, float]:
@@ -92,25 +91,25 @@ class Row:
         """Mean test accuracy in [0, 1]."""
         return self.mean(names.TEST_ACCURACY)
 
-    @property
+    @cached_property
     def accuracy_std(self) -> float:
         """Standard deviation (n - 1) of the test accuracy over seeds; NaN for one seed."""
         return float(pd.Series([run.metrics.get(names.TEST_ACCURACY, math.nan) for run in self.runs]).std())
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the test accuracy; NaN without a count of test photos."""
         images = self.mean(names.TEST_IMAGES)
         known = images >= 1 and not math.isnan(self.accuracy)
         return wilson_interval(self.accuracy, round(images)) if known else (math.nan, math.nan)
 
-    @property
+    @cached_property
     def epochs(self) -> float:
         """Epochs trained, a mean where seeds stopped at different epochs."""
         lengths = [len(run.curves) or float(run.params.get("epochs", "nan")) for run in self.runs]
         return sum(lengths) / len(lengths)
 
-    @property
+    @cached_property
     def epoch_seconds(self) -> float:
         """Mean seconds per epoch over all epochs and seeds."""
         return self.mean_over_epochs(names.EPOCH_SECONDS)
@@ -159,9 +158,14 @@ class Row:
     @cached_property
     def curve(self) -> pd.DataFrame:
         """The epoch metrics, means over seeds: index epoch, a column per metric."""
-        curves = [run.curves for run in self.runs if len(run.curves)]
-        merged = pd.concat(curves).groupby(level=0).mean() if curves else pd.DataFrame()
+        merged = self._epochs.groupby(level=0).mean() if len(self._epochs) else pd.DataFrame()
         return merged.reindex(columns=list(names.EPOCH_METRICS))
+
+    @cached_property
+    def _epochs(self) -> pd.DataFrame:
+        """The epochs of all runs below each other."""
+        curves = [run.curves for run in self.runs if len(run.curves)]
+        return pd.concat(curves) if curves else pd.DataFrame()
 
     @property
     def last_learning_rate(self) -> float:
@@ -202,7 +206,7 @@ class Row:
                 times.append((seconds + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)) / 60)
         return sum(times) / len(times) if times else math.nan
 
-    @property
+    @cached_property
     def largest_drop(self) -> float:
         """The largest fall of validation accuracy from one epoch to the next in any run; 0 where it never fell."""
         columns = [run.curves[names.VAL_ACCURACY] for run in self.runs if names.VAL_ACCURACY in run.curves]
@@ -236,7 +240,7 @@ class Row:
         assert predictions is not None
         return right.groupby(predictions.set_index("path")["label"]).mean()
 
-    @property
+    @cached_property
     def right(self) -> pd.Series | None:
         """Index path, values the share of seeds that got the photo right; None where predictions can't be read."""
         return None if self.right_by_seed is None else self.right_by_seed.mean(axis=1)
