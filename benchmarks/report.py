@@ -28,15 +28,15 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.config import check
-from leafexp.report import collect, render
+from leafexp.report import collect, content, render
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = (("cnn", "unfrozen", 0.84), ("mnv2", "frozen", 0.92), ("mnv2", "partial", 0.93), ("mnv2", "unfrozen", 0.95))
 CLASSES = [f"class {number}" for number in range(6)]
 PARTS = [
     *((collect, name) for name in ("open_client", "read_runs", "read_curves", "read_texts", "parse_predictions")),
-    *((render, name) for name in ("make_rows", "make_table", "answer_questions", "draw_figures", "as_markdown")),
-    (render, "as_text"),
+    *((content, name) for name in ("make_rows", "make_table", "compare", "answer_questions", "matched_view")),
+    *((render, name) for name in ("draw_figures", "make_page", "as_markdown", "as_text")),
 ]
 
 

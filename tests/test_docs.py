@@ -35,6 +35,9 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     words = shlex.split(command, comments=True)
     if words[:3] == ["python", "-m", "leafexp.train"]:
         check([word for word in words[3:] if word != "-m"])
+    elif words[:3] == ["python", "-m", "leafexp.audit"]:
+        assert (CHECKOUT / "src" / "leafexp" / "audit.py").is_file()
+        check(words[3:])
     elif words[:2] == ["python", "scripts/report.py"]:
         assert (CHECKOUT / "scripts" / "report.py").is_file()
         make_parser().parse_args(words[2:])

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leafexp.report import accuracy, cost
-from leafexp.report.comparisons import Comparisons, ranked, scratch, shared_settings, transfer, verdict
+from leafexp.report.comparisons import (
+    Comparisons,
+    ranked,
+    scratch,
+    shared_settings,
+    transfer,
+    verdict,
+    with_shared_settings,
+)
 from leafexp.report.factors import effects
 from leafexp.report.phrases import minutes, pace
 from leafexp.report.rows import Row, groups_to_compare
@@ -57,11 +65,9 @@ def headline(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
     """The study's question in a few sentences, for each set of rows that share test photos and settings."""
     said = []
     for group in groups_to_compare(rows):
-        alike: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-        for row in group:
-            alike.setdefault(tuple(sorted(shared_settings(row).items())), []).append(row)
-        for settings, members in alike.items():
-            where = listed([f"{key}={value}" for key, value in settings]) if settings else ""
+        for members in with_shared_settings(group):
+            settings = shared_settings(members[0])
+            where = listed([f"{key}={value}" for key, value in sorted(settings.items())]) if settings else ""
             said += [f"With {where}: {line}" if where else line for line in _headline(members, comparisons)]
     said += effects(rows)
     return said or ["Nothing can be compared: it takes at least two approaches on the same test photos."]

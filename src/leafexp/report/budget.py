@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from leafexp import names
@@ -81,7 +82,7 @@ def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
         ("minutes", "at {} minutes"),
         ("steps", "at {} optimizer steps"),
     ):
-        ends = [run[budget].iloc[-1] for runs in spent.values() for run in runs]
+        ends = [run[budget][-1] for runs in spent.values() for run in runs]
         least = min(ends, default=math.nan)
         if not math.isnan(least):
             shown = four_digits(least) if budget == "minutes" else count(least)
@@ -89,22 +90,21 @@ def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _spent(run: Run) -> pd.DataFrame:
+def _spent(run: Run) -> dict[str, np.ndarray]:
     """Epochs, minutes and steps spent at each epoch's end, and its validation accuracy."""
-    curves, epochs = run.curves, len(run.curves)
-    seconds = curves[names.EPOCH_SECONDS] if names.EPOCH_SECONDS in curves else pd.Series(math.nan, index=curves.index)
-    return pd.DataFrame(
-        {
-            "epochs": range(1, epochs + 1),
-            "minutes": (seconds.cumsum() + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)).to_numpy() / 60,
-            "steps": [
-                run.metrics.get(names.OPTIMIZER_STEPS, math.nan) * (epoch + 1) / epochs for epoch in range(epochs)
-            ],
-            "val_accuracy": curves[names.VAL_ACCURACY].to_numpy() if names.VAL_ACCURACY in curves else math.nan,
-        }
-    )
+    epochs = np.arange(1, len(run.curves) + 1)
+
+    def curve(metric: str) -> np.ndarray:
+        return run.curves[metric].to_numpy(float) if metric in run.curves else np.full(len(epochs), math.nan)
+
+    return {
+        "epochs": epochs,
+        "minutes": (curve(names.EPOCH_SECONDS).cumsum() + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)) / 60,
+        "steps": run.metrics.get(names.OPTIMIZER_STEPS, math.nan) * epochs / len(epochs),
+        "val_accuracy": curve(names.VAL_ACCURACY),
+    }
 
 
-def _best_within(runs: Sequence[pd.DataFrame], budget: str, most: float) -> float:
-    reached = [run.loc[run[budget] <= most * (1 + 1e-9), "val_accuracy"].max() for run in runs]
-    return float(sum(reached) / len(reached))
+def _best_within(runs: Sequence[dict[str, np.ndarray]], budget: str, most: float) -> float:
+    reached = [run["val_accuracy"][run[budget] <= most * (1 + 1e-9)] for run in runs]
+    return float(np.mean([values.max() if len(values) else math.nan for values in reached]))

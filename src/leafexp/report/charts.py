@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
-from sklearn.metrics import confusion_matrix
 
 from leafexp import names
 from leafexp.report.figures import COLOURS
@@ -127,9 +126,9 @@ def confusion(row: Row) -> go.Figure | None:
     """Test photos of all seeds by true class (down) and predicted class (across), coloured by recall."""
     if row.right_by_seed is None:
         return None
-    predictions = pd.concat([run.predictions for run in row.runs])
-    classes = sorted(set(predictions["label"]) | set(predictions["predicted"]))
-    counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=classes)
+    table = row.confusion
+    classes = sorted({*table.index, *table.columns})
+    counts = table.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
     figure = _figure("predicted", "true")
     figure.add_heatmap(
         z=counts / counts.sum(axis=1, keepdims=True).clip(min=1),

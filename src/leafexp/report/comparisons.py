@@ -36,6 +36,7 @@ class Comparison:
         interval: 95 % interval of the difference of the accuracies.
         over_seeds: whether the interval holds the chance of the seed besides that of the leaves.
         seed_differences: the difference for each seed that both have.
+        p_seeds: that the seeds' differences are as likely below 0 as above, by all sign flips; NaN for one seed.
         photos_needed: test photos to tell a difference of this size with a chance of 80 %.
     """
 
@@ -47,6 +48,7 @@ class Comparison:
     interval: tuple[float, float] = (math.nan, math.nan)
     over_seeds: bool = False
     seed_differences: tuple[float, ...] = ()
+    p_seeds: float = math.nan
     photos_needed: float = math.nan
 
     @property
@@ -105,9 +107,7 @@ def evidence(item: Comparison) -> str:
     ]
     if len(item.seed_differences) > 1:
         ahead = sum(value > 0 for value in item.seed_differences)
-        said.append(
-            f"ahead with {ahead} of {len(item.seed_differences)} seeds, {p_value(sign_flip(item.seed_differences))}"
-        )
+        said.append(f"ahead with {ahead} of {len(item.seed_differences)} seeds, {p_value(item.p_seeds)}")
     return "; ".join(said)
 
 
@@ -136,6 +136,14 @@ def transfer(rows: Iterable[Row], *freezes: str) -> list[Row]:
 def scratch(rows: Iterable[Row]) -> list[Row]:
     """The rows trained whole from random weights."""
     return [row for row in rows if not row.pretrained and not row.control]
+
+
+def with_shared_settings(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows that share their settings (but for the model and the freeze strategy), together."""
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(sorted(shared_settings(row).items())), []).append(row)
+    return list(groups.values())
 
 
 def counterparts(row: Row, others: Iterable[Row]) -> list[Row]:
@@ -167,7 +175,14 @@ def other_ways(row: Row, rows: Iterable[Row]) -> list[Row]:
 def _pairs(rows: Sequence[Row]) -> Iterable[tuple[Row, Row]]:
     for group in groups_to_compare(rows):
         order = ranked(group)
-        yield from combinations(order, 2) if len(order) <= ALL_PAIRS_UP_TO else ((order[0], row) for row in order[1:])
+        if len(order) <= ALL_PAIRS_UP_TO:
+            yield from combinations(order, 2)
+        else:
+            yield from ((order[0], row) for row in order[1:])
+            for alike in with_shared_settings(order):
+                yield from combinations(alike[:ALL_PAIRS_UP_TO], 2)
+                best = [*ranked(transfer(alike))[:1], *ranked(scratch(alike))[:1]]
+                yield from ((row, other) for row in best for other in alike if other is not row)
         for row in transfer(order):
             yield from ((row, other) for other in random_weights(row, group) if other.accuracy == other.accuracy)
         for row in transfer(order, "unfrozen", "partial"):
@@ -183,7 +198,8 @@ def _compare(one: Row, other: Row) -> Comparison:
         return Comparison(better, worse)
     differences = paired_differences(better, worse)
     low, high, error = bootstrap_interval(differences.to_numpy(), list(better.leaves[differences.index]))
-    better_by_seed, worse_by_seed = better.accuracies, worse.accuracies
+    one_by_seed, other_by_seed = better.accuracies, worse.accuracies
+    by_seed = tuple(one_by_seed[seed] - other_by_seed[seed] for seed in one_by_seed if seed in other_by_seed)
     return Comparison(
         better,
         worse,
@@ -192,7 +208,8 @@ def _compare(one: Row, other: Row) -> Comparison:
         mcnemar(better_only, worse_only),
         (low, high),
         differences.shape[1] > 1,
-        tuple(better_by_seed[seed] - worse_by_seed[seed] for seed in better_by_seed if seed in worse_by_seed),
+        by_seed,
+        sign_flip(by_seed) if len(by_seed) > 1 else math.nan,
         photos_needed(better.accuracy - worse.accuracy, error, photos),
     )
 

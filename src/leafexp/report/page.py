@@ -4,10 +4,11 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,6 +27,7 @@ from leafexp.report.table import shown_table
 
 MOST_MATRICES = 12
 WORST_PHOTOS = 12
+MOST_RUNS = 20  # of a row, the latest, that are asked for the hardest photos
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
@@ -139,49 +141,54 @@ def _drawn(figure: Figure) -> Markup:
 
 
 def worst_photos(rows: Sequence[Row], tracking_uri: str) -> list[Photo]:
-    """The test photos whose class got the lowest probability, a mean over all runs tested on the first row's photos."""
+    """The test photos whose class got the lowest probability, a mean over runs tested on the first row's photos."""
     compared = [
         row for row in rows if row.photos == rows[0].photos and row.right_by_seed is not None and not row.control
     ]
-    runs = [run for row in compared for run in row.runs]
-    scored = [_of_label(run) for run in runs]
+    asked = {row.name: row.runs[-MOST_RUNS:] for row in compared}
+    runs = list(chain.from_iterable(asked.values()))
+    tables = {run.run_id: run.predictions.set_index("path") for run in runs if run.predictions is not None}
+    scored = [_of_label(table) for table in tables.values()]
     if not scored or any(column is None for column in scored):
         return []
     mean = pd.concat([column for column in scored if column is not None], axis=1).mean(axis=1)
-    worst = mean.sort_values(kind="stable").index[:WORST_PHOTOS]
-    uris = [run.artifact_uri for run in runs]
-    kept = [json.loads(text) for text in read_texts(uris, names.WORST_PHOTOS_FILE, tracking_uri) if text]
+    worst = list(mean.sort_values(kind="stable").index[:WORST_PHOTOS])
+    kept = [
+        json.loads(text)
+        for text in read_texts([run.artifact_uri for run in runs], names.WORST_PHOTOS_FILE, tracking_uri)
+        if text
+    ]
     pictures = {photo["path"]: photo["jpeg"] for photo in chain.from_iterable(kept)}
-    tables = {run.run_id: run.predictions.set_index("path") for run in runs if run.predictions is not None}
+    said = {run_id: table["predicted"].reindex(worst) for run_id, table in tables.items()}
+    labels = tables[runs[0].run_id]["label"]
     return [
         Photo(
             path,
-            str(tables[runs[0].run_id].loc[path, "label"]),
+            str(labels[path]),
             float(mean[path]),
-            [f"{row.name}: {_said(path, row, tables)}" for row in compared],
+            [
+                f"{name}: {_counted([said[run.run_id].iloc[place] for run in members])}"
+                for name, members in asked.items()
+            ],
             pictures.get(path, ""),
         )
-        for path in worst
+        for place, path in enumerate(worst)
     ]
 
 
-def _of_label(run: Run) -> pd.Series | None:
+def _of_label(table: pd.DataFrame) -> pd.Series | None:
     """The probability that the run gave to each photo's own class, by path; None where it was not logged."""
-    assert run.predictions is not None
-    columns = [f"probability_{label}" for label in run.predictions["label"]]
-    if not set(columns) <= set(run.predictions):
+    columns = [column for column in table if str(column).startswith("probability_")]
+    places = pd.Index(columns).get_indexer(pd.Index("probability_" + table["label"]))
+    if (places < 0).any():
         return None
-    table = run.predictions.set_index("path")
-    places = table.columns.get_indexer(pd.Index(columns))
-    values = table.to_numpy()[range(len(table)), places]
-    return pd.Series(values.astype(float), index=table.index)
+    return pd.Series(table[columns].to_numpy(float)[np.arange(len(table)), places], index=table.index)
 
 
-def _said(path: str, row: Row, tables: Mapping[str, pd.DataFrame]) -> str:
-    said = Counter(str(tables[run.run_id].loc[path, "predicted"]) for run in row.runs)
-    if len(row.runs) == 1:
-        return next(iter(said))
-    return ", ".join(f"{label} ({times} of {len(row.runs)})" for label, times in said.most_common())
+def _counted(said: Sequence[str]) -> str:
+    if len(said) == 1:
+        return said[0]
+    return ", ".join(f"{label} ({times} of {len(said)})" for label, times in Counter(said).most_common())
 
 
 def _run_link(run: Run, tracking_uri: str) -> str:

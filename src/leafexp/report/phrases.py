@@ -111,13 +111,11 @@ def counted_confusions(rows: Sequence[Row], most: int = 8) -> list[str]:
     for row in rows:
         if row.control or row.right_by_seed is None:
             continue
-        for run in row.runs:
-            assert run.predictions is not None
-            tested += 1
-            wrong = run.predictions[run.predictions["label"] != run.predictions["predicted"]]
-            for label, predicted in zip(wrong["label"], wrong["predicted"], strict=True):
-                by_row = counts.setdefault((label, predicted), {})
-                by_row[row.name] = by_row.get(row.name, 0) + 1
+        tested += len(row.runs)
+        for label, line in row.confusion.iterrows():
+            for predicted, number in line.items():
+                if label != predicted and number:
+                    counts.setdefault((str(label), str(predicted)), {})[row.name] = int(number)
     order = sorted(counts, key=lambda pair: -sum(counts[pair].values()))[:most]
     return [
         f"{label} taken for {predicted}: {count(sum(by_row.values()))} times in {count(tested)} runs ("

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from leafexp.errors import UserError
-from leafexp.report.budget import matched_view
 from leafexp.report.collect import collect
 from leafexp.report.content import (
     Report,
@@ -73,7 +72,7 @@ def write_report(
         "table.csv": as_csv(table),
         "table.tex": print_table(table, LATEX) + "\n",
         "pairs.csv": as_csv(pairs_table(report.comparisons)),
-        "matched.csv": as_csv(matched_view(rows)),
+        "matched.csv": as_csv(report.matched),
     }
     written["report.html"] = make_page(report, tracking_uri or default_tracking_uri(root))
     for name, content in written.items():

@@ -187,7 +187,7 @@ class Row:
         """Training minus validation accuracy at the last epoch; above 0 the training photos are known better."""
         return _at(self.curve[names.ACCURACY], -1) - self.last_val_accuracy
 
-    @property
+    @cached_property
     def val_loss_rise(self) -> float:
         """How far the validation loss ends over its lowest, as a share of it, a mean over runs; NaN if not logged."""
         losses = [run.curves[names.VAL_LOSS].dropna() for run in self.runs if names.VAL_LOSS in run.curves]
@@ -244,6 +244,15 @@ class Row:
     def right(self) -> pd.Series | None:
         """Index path, values the share of seeds that got the photo right; None where predictions can't be read."""
         return None if self.right_by_seed is None else self.right_by_seed.mean(axis=1)
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Test photos of all seeds: index true class, a column per predicted class; empty if they can't be read."""
+        tables = [run.predictions[["label", "predicted"]] for run in self.runs if run.predictions is not None]
+        if not tables:
+            return pd.DataFrame()
+        together = pd.concat(tables)
+        return pd.crosstab(together["label"], together["predicted"])
 
     @cached_property
     def leaves(self) -> pd.Series:

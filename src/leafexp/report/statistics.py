@@ -81,7 +81,7 @@ def sign_flip(differences: Sequence[float]) -> float:
     values = np.round(np.asarray(differences, dtype=float), 12)
     if len(values) < 2 or not values.any():
         return 1.0
-    trials = 2 ** min(len(values), EXACT_SEEDS)
+    trials = 2 ** len(values) if len(values) <= EXACT_SEEDS else RESAMPLES
     tested = stats.permutation_test(
         (values,),
         np.mean,

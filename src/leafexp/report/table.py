@@ -9,7 +9,6 @@ from tabulate import tabulate
 from leafexp import names
 from leafexp.report.comparisons import Comparisons
 from leafexp.report.rows import Row
-from leafexp.report.statistics import sign_flip
 from leafexp.report.wording import count, four_digits, p_value, points, share
 
 CONTROL_MARK = " (control)"
@@ -113,7 +112,7 @@ def pairs_table(comparisons: Comparisons) -> pd.DataFrame:
                 "p_mcnemar_holm": item.p,
                 "seeds_ahead": sum(value > 0 for value in item.seed_differences),
                 "seeds": len(item.seed_differences),
-                "p_sign_flip": sign_flip(item.seed_differences) if len(item.seed_differences) > 1 else None,
+                "p_sign_flip": item.p_seeds,
                 "photos_needed": item.photos_needed,
                 "told_apart": item.told_apart,
             }
