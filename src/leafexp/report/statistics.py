@@ -106,7 +106,7 @@ def bootstrap_interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float
     """
     codes, uniques = pd.factorize(np.asarray(groups, dtype=object))
     seeds = values.shape[1]
-    sums = np.zeros((len(uniques), seeds), dtype=np.float64)
+    sums = np.zeros((len(uniques), seeds))
     np.add.at(sums, codes, values)
     sizes = np.bincount(codes)
     drawn_groups, drawn_seeds = _draws(len(uniques), 0), _draws(seeds, 1) / seeds
@@ -121,7 +121,7 @@ def bootstrap_interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float
 def _draws(count: int, stream: int) -> np.ndarray:
     """How often each of `count` is in a draw of as many with replacement; shape (RESAMPLES, count)."""
     random = np.random.default_rng([stream, count])
-    return random.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float32)
+    return random.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
 
 
 def photos_needed(difference: float, standard_error: float, images: int, power: float = POWER) -> float:
