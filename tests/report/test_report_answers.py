@@ -377,3 +377,5 @@ def test_the_headline_follows_the_evidence() -> None:
     assert "Whether transfer learning is better can't be told from these runs" in head(equal)
     assert "Transfer learning is better" not in head(equal) + head(worse)
     assert "Nothing can be compared" in head([study_run("Simple_CNN")])
+    random = [study_run("Simple_CNN"), study_run("MobileNetV2_unfrozen", pretrained=False)]
+    assert "no row is pretrained.\nMobileNetV2_unfrozen" in head(random)

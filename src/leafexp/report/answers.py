@@ -70,7 +70,16 @@ def headline(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
             where = listed([f"{key}={value}" for key, value in sorted(settings.items())]) if settings else ""
             said += [f"With {where}: {line}" if where else line for line in _headline(members, comparisons)]
     said += effects(rows)
-    return said or ["Nothing can be compared: it takes at least two approaches on the same test photos."]
+    if said:
+        return said
+    orders = [order for order in map(ranked, groups_to_compare(rows)) if len(order) > 1]
+    if not orders:
+        return ["Nothing can be compared: it takes at least two approaches on the same test photos."]
+    lacking = "pretrained" if not transfer(rows) else "trained from scratch"
+    return [
+        f"Whether transfer learning is better can't be told: no row is {lacking}.",
+        *(verdict(order[0], order[1], comparisons) for order in orders),
+    ]
 
 
 def _headline(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:

@@ -118,6 +118,13 @@ def time_split(rows: Sequence[Row]) -> go.Figure | None:
             orientation="h",
             marker={"color": colour},
         )
+    figure.add_bar(
+        y=[_name(row) for row in shown],
+        x=[row.other_seconds for row in shown],
+        name="frozen layers, once, and tracing graphs",
+        orientation="h",
+        marker={"color": "#999999"},
+    )
     figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"}, height=150 + 34 * len(shown))
     return _drawn(figure) if shown else None
 

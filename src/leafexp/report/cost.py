@@ -44,9 +44,15 @@ def time_split(rows: Sequence[Row]) -> list[str]:
         )
         if row.control or math.isnan(computing):
             continue
+        other = row.other_seconds
+        rest = (
+            f", {four_digits(other)} s go to frozen layers, once, and to tracing graphs"
+            if other > 0.001 * row.epoch_seconds
+            else ""
+        )
         said.append(
             f"{row.name}: of {four_digits(row.epoch_seconds)} s per epoch {four_digits(waiting)} s wait for photos, "
-            f"{four_digits(computing)} s compute training steps, {four_digits(validating)} s validate; "
+            f"{four_digits(computing)} s compute training steps, {four_digits(validating)} s validate{rest}; "
             f"{four_digits(row.images_per_second)} training photos a second{memory(row)}."
         )
     return said

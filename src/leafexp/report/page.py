@@ -27,7 +27,7 @@ from leafexp.report.table import shown_table
 
 MOST_MATRICES = 12
 WORST_PHOTOS = 12
-MOST_RUNS = 20  # of a row, the latest, that are asked for the hardest photos
+MOST_RUNS = 100  # the latest of each row, as many of each, that are asked for the hardest photos
 LOCAL_UI = "http://127.0.0.1:5000"
 
 
@@ -145,7 +145,8 @@ def worst_photos(rows: Sequence[Row], tracking_uri: str) -> list[Photo]:
     compared = [
         row for row in rows if row.photos == rows[0].photos and row.right_by_seed is not None and not row.control
     ]
-    asked = {row.name: row.runs[-MOST_RUNS:] for row in compared}
+    of_each = max(1, MOST_RUNS // max(1, len(compared)))
+    asked = {row.name: row.runs[-of_each:] for row in compared}
     runs = list(chain.from_iterable(asked.values()))
     tables = {run.run_id: run.predictions.set_index("path") for run in runs if run.predictions is not None}
     scored = [_of_label(table) for table in tables.values()]

@@ -115,6 +115,12 @@ class Row:
         return self.mean_over_epochs(names.EPOCH_SECONDS)
 
     @property
+    def other_seconds(self) -> float:
+        """Of these, what is neither waiting nor computing nor validating: frozen layers, once, and tracing graphs."""
+        parts = (names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS)
+        return max(0.0, self.epoch_seconds - sum(self.mean_over_epochs(part) for part in parts))
+
+    @property
     def images_per_second(self) -> float:
         """Training images over the mean seconds an epoch waits for them and computes."""
         seconds = self.mean_over_epochs(names.DATA_SECONDS) + self.mean_over_epochs(names.COMPUTE_SECONDS)
