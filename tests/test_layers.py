@@ -15,6 +15,7 @@ FORBIDDEN = {
     "names.py": {"leafexp"},
     "errors.py": {"leafexp"},
     "paths.py": {"leafexp"},
+    "findings.py": {"leafexp"},
     "interrupt.py": {"leafexp"},
     "stores.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.config", "leafexp.tracking"},
     "identity.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.config", "leafexp.tracking"},

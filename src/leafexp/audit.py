@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafexp.errors import UserError
+from leafexp.findings import facts, remarks
 from leafexp.paths import ROOT
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def main() -> int:
             int(config.cache_gb * 10**9),
         )
         found = audit.audit(photos)
-        folder = _write(photos, found, audit.remarks(found))
+        folder = _write(photos, found)
         print(_text(found))
-        print("".join(f"{line}\n" for line in audit.remarks(found)) + f"Wrote {folder / 'audit.html'}")
+        print("".join(f"{line}\n" for line in remarks(found)) + f"Wrote {folder / 'audit.html'}")
         if data.audit == "error":
             try:
                 audit.check(found)
@@ -65,33 +66,14 @@ def main() -> int:
     return 0
 
 
-def findings(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was found, each with its figures in words."""
-    said = [("photos", f"{found['photos']:,}")]
-    said.append(("classes", ", ".join(f"{label} {number:,}" for label, number in found["classes"].items())))
-    for kind in ("exact", "near"):
-        counts = found[f"{kind}_duplicates"]
-        two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
-        said.append((f"{kind} duplicates", f"{counts['pairs']} pairs, {two}"))
-    said.append(("leaves on two sides of the split", str(found["groups_across_splits"])))
-    for what in ("sizes", "modes", "formats"):
-        said.append((what, ", ".join(f"{name} {number:,}" for name, number in found[what].items())))
-    said.append(("turned by EXIF", str(found["rotated"])))
-    for key, what in (("border_probe", "class from borders alone"), ("thumbnail_neighbour", "nearest 12 px thumbnail")):
-        probe = found[key]
-        interval = f"95 % interval {probe['low']:.4f} to {probe['high']:.4f}, chance {probe['chance']:.4f}"
-        said.append((what, f"test accuracy {probe['accuracy']:.4f} ({interval})"))
-    return said
-
-
 def _text(found: dict[str, Any]) -> str:
     from tabulate import tabulate
 
-    lines = [(what, textwrap.fill(said, 90)) for what, said in findings(found)]
+    lines = [(what, textwrap.fill(said, 90)) for what, said in facts(found)]
     return str(tabulate(lines, tablefmt="plain", disable_numparse=True)) + "\n"
 
 
-def _write(photos: "Dataset", found: dict[str, Any], remarks: list[str]) -> Path:
+def _write(photos: "Dataset", found: dict[str, Any]) -> Path:
     import pandas as pd
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -104,7 +86,7 @@ def _write(photos: "Dataset", found: dict[str, Any], remarks: list[str]) -> Path
     template = Environment(
         loader=PackageLoader("leafexp", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("audit.html.j2")
-    page = template.render(findings=findings(found), remarks=remarks, pairs=pairs, data_hash=photos.data_hash)
+    page = template.render(facts=facts(found), remarks=remarks(found), pairs=pairs, data_hash=photos.data_hash)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "audit.html").write_text(page, encoding="utf-8")

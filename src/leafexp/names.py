@@ -47,6 +47,7 @@ AUDIT_NEAR_DUPLICATES = "audit_near_duplicates"
 AUDIT_ACROSS_SPLITS = "audit_across_splits"  # of both, those on two sides of the split
 AUDIT_GROUPS_ACROSS_SPLITS = "audit_groups_across_splits"
 AUDIT_BORDER_ACCURACY = "audit_border_accuracy"  # test accuracy from border pixels alone
+AUDIT_FILE_ACCURACY = "audit_file_accuracy"  # test accuracy from size, mode, format and camera alone
 AUDIT_THUMBNAIL_ACCURACY = "audit_thumbnail_accuracy"  # test accuracy of the nearest 12 x 12 thumbnail
 
 # Validation accuracy (percent) whose first epoch is recorded; absent where it was not reached.

@@ -13,6 +13,7 @@ from leafexp import names
 from leafexp.backend import import_tensorflow
 from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
+from leafexp.findings import remarks
 from leafexp.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
@@ -270,12 +271,13 @@ def _audit(dataset: "Dataset", policy: str, run: "TrackedRun") -> None:
             names.AUDIT_ACROSS_SPLITS: exact["across_splits"] + near["across_splits"],
             names.AUDIT_GROUPS_ACROSS_SPLITS: found["groups_across_splits"],
             names.AUDIT_BORDER_ACCURACY: found["border_probe"]["accuracy"],
+            names.AUDIT_FILE_ACCURACY: found["file_probe"]["accuracy"],
             names.AUDIT_THUMBNAIL_ACCURACY: found["thumbnail_neighbour"]["accuracy"],
         }
     )
     if policy == "error":
         audit.check(found)
-    said = tuple(audit.remarks(found))
+    said = tuple(remarks(found))
     if said and said not in _said:
         _said.add(said)
         print("\n".join(f"Photos: {line}" for line in said), flush=True)

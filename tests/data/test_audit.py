@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import leafexp.audit
 from leafexp.data import audit as audits
-from leafexp.data.audit import audit, check, leaks, remarks
+from leafexp.data.audit import audit, check
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
-from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, duplicates
+from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, TURNED, duplicates
 from leafexp.errors import UserError
+from leafexp.findings import leaks, remarks
 from tests.conftest import REAL_PHOTOS, needs_real_photos, small_dataset
 
 
@@ -41,7 +42,7 @@ def test_different_photos_are_clean(folder: Path) -> None:
     assert found["exact_duplicates"] == found["near_duplicates"] == {"pairs": 0, "other_label": 0, "across_splits": 0}
     assert (found["groups_across_splits"], found["pairs"], found["rotated"]) == (0, [], 0)
     assert (found["sizes"], found["formats"], found["modes"]) == ({"96x96": 40}, {"JPEG": 40}, {"RGB": 40})
-    for probe in (found["border_probe"], found["thumbnail_neighbour"]):
+    for probe in (found["border_probe"], found["file_probe"], found["thumbnail_neighbour"]):
         assert probe["low"] <= probe["chance"] == 0.5 <= probe["high"]
     assert leaks(found) == remarks(found) == []
     check(found)
@@ -53,6 +54,9 @@ def test_copies_are_found_however_they_were_made(folder: Path) -> None:
     scene(2).resize((64, 64)).save(folder / "blight" / "smaller.png")
     scene(3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "blight" / "mirrored.jpg")
     Image.eval(scene(4), lambda value: min(255, value + 25)).save(folder / "blight" / "brighter.jpg")
+    scene(5).transpose(Image.Transpose.ROTATE_90).save(folder / "blight" / "turned.jpg")
+    scene(6).transpose(Image.Transpose.ROTATE_270).resize((80, 80)).save(folder / "blight" / "turned_smaller.jpg")
+    scene(7).transpose(Image.Transpose.TRANSVERSE).save(folder / "blight" / "turned_and_mirrored.jpg")
     dataset = small_dataset(read_folder(str(folder)))
     pairs = duplicates(dataset.pixels, dataset.table["sha256"])
     paths = dataset.table["path"]
@@ -62,10 +66,13 @@ def test_copies_are_found_however_they_were_made(folder: Path) -> None:
         ("blight/02.jpg", "blight/smaller.png", NEAR),
         ("blight/03.jpg", "blight/mirrored.jpg", MIRRORED),
         ("blight/04.jpg", "blight/brighter.jpg", NEAR),
+        ("blight/05.jpg", "blight/turned.jpg", TURNED),
+        ("blight/06.jpg", "blight/turned_smaller.jpg", TURNED),
+        ("blight/07.jpg", "blight/turned_and_mirrored.jpg", MIRRORED),
     }
     found = audit(dataset)
     assert (found["exact_duplicates"]["pairs"], found["exact_duplicates"]["other_label"]) == (1, 1)
-    assert found["near_duplicates"]["pairs"] == 4
+    assert found["near_duplicates"]["pairs"] == 7
     assert "two different labels" in " ".join(remarks(found))
 
 
@@ -106,6 +113,20 @@ def test_a_border_that_gives_the_class_away_is_found(tmp_path: Path) -> None:
             framed.save(tmp_path / label / f"{number}.jpg", quality=92)
     probe = audit(small_dataset(read_folder(str(tmp_path))))["border_probe"]
     assert probe["accuracy"] == 1.0 and probe["low"] > 0.7
+
+
+def test_classes_from_different_cameras_are_found(tmp_path: Path) -> None:
+    for label, camera, size in (("blight", "old phone", (96, 72)), ("healthy", "new phone", (96, 72))):
+        (tmp_path / label).mkdir()
+        exif = Image.Exif()
+        exif[ExifTags.Base.Model] = camera
+        for number in range(30):
+            photo = scene(number + 100 * len(label)).resize(size)
+            photo.save(tmp_path / label / f"{number}.jpg", quality=92, exif=exif if number else Image.Exif())
+    found = audit(small_dataset(read_folder(str(tmp_path))))
+    assert found["cameras"] == {"old phone": 29, "new phone": 29} and found["sizes"] == {"96x72": 60}
+    assert found["file_probe"]["low"] > 0.6
+    assert "Size, format and camera alone tell the class of" in " ".join(remarks(found))
 
 
 def test_a_second_audit_is_read_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

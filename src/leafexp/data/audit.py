@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from leafexp.cache import key_of
 from leafexp.data.catalog import SPLITS
 from leafexp.data.dataset import Dataset
 from leafexp.data.duplicates import EXACT, duplicates
 from leafexp.errors import UserError
+from leafexp.findings import leaks
 from leafexp.paths import cache_folder
 
-VERSION = 1  # of what the audit does: another number, another entry in the cache
+VERSION = 2  # of what the audit does: another number, another entry in the cache
 MOST_PAIRS = 100
 _PROBE_SIZE, _BORDER = 32, 2  # pixels: the border probe sees a ring of 2 of a photo squeezed to 32
 _FLOOR_SIZE = 12  # pixels of the thumbnails whose nearest neighbour is asked
@@ -34,9 +35,10 @@ def audit(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         `photos` and `classes` (counts); `exact_duplicates` and `near_duplicates` (pairs in all, with another label,
-        across the split); `groups_across_splits`; `sizes`, `modes`, `formats` (the ten most frequent, with counts) and
-        `rotated` (photos turned by their EXIF tag); `border_probe` (a logistic regression on a ring of border pixels)
-        and `thumbnail_neighbour` (the nearest 12 x 12 thumbnail), each with its test accuracy, 95 % Wilson interval and
+        across the split); `groups_across_splits`; `sizes`, `modes`, `formats`, `cameras` (the ten most frequent, with
+        counts) and `rotated` (photos turned by their EXIF tag); `border_probe` (a logistic regression on a ring of
+        border pixels), `file_probe` (a decision tree on size, mode, format and camera, no pixel) and
+        `thumbnail_neighbour` (the nearest 12 x 12 thumbnail), each with its test accuracy, 95 % Wilson interval and
         chance (the share of the largest class); `pairs`, the first 100, those across the split first.
     """
     table = dataset.table
@@ -51,18 +53,6 @@ def audit(dataset: Dataset) -> dict[str, Any]:
         unfinished.write_text(json.dumps(found), encoding="utf-8")
         os.replace(unfinished, entry)
     return found
-
-
-def leaks(found: Mapping[str, Any]) -> list[str]:
-    """What of the findings makes a test too easy, a line each; empty if nothing does."""
-    said = []
-    for kind in ("exact", "near"):
-        if number := found[f"{kind}_duplicates"]["across_splits"]:
-            equal = "equal" if kind == "exact" else "nearly equal"
-            said.append(f"{number} pair(s) of {equal} photos are on two sides of the split")
-    if number := found["groups_across_splits"]:
-        said.append(f"photos of {number} leaf or leaves are on two sides of the split")
-    return said
 
 
 def check(found: Mapping[str, Any]) -> None:
@@ -80,22 +70,6 @@ def check(found: Mapping[str, Any]) -> None:
         )
 
 
-def remarks(found: Mapping[str, Any]) -> list[str]:
-    """What a user should know, a sentence each; empty if nothing was found."""
-    said = [f"{line[0].upper()}{line[1:]}: the test is easier than it looks." for line in leaks(found)]
-    for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
-        if number := found[f"{kind}_duplicates"]["other_label"]:
-            said.append(f"{number} pair(s) of {equal} photos have two different labels.")
-    probe = found["border_probe"]
-    if probe["low"] > probe["chance"]:
-        said.append(
-            f"The borders alone tell the class of {probe['accuracy']:.1%} of the test photos (95 % interval "
-            f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): a network may learn the "
-            "background."
-        )
-    return said
-
-
 def _audit(dataset: Dataset) -> dict[str, Any]:
     table = dataset.table
     used = table["split"].isin(SPLITS)
@@ -106,6 +80,7 @@ def _audit(dataset: Dataset) -> dict[str, Any]:
     both_used = used.to_numpy()[pairs["one"].to_numpy(int)] & used.to_numpy()[pairs["other"].to_numpy(int)]
     pairs["across"] = both_used & (pairs["one_split"] != pairs["other_split"])
     exact = pairs["kind"] == EXACT
+    heads = _heads(list(table["file"]))
     listed = pairs.sort_values("across", ascending=False, kind="stable").head(MOST_PAIRS)
     return {
         "photos": len(table),
@@ -113,8 +88,9 @@ def _audit(dataset: Dataset) -> dict[str, Any]:
         "exact_duplicates": _counts(pairs[exact]),
         "near_duplicates": _counts(pairs[~exact]),
         "groups_across_splits": int(table[used].groupby("group")["split"].nunique().gt(1).sum()),
-        **_files(list(table["file"])),
+        **_counted(heads),
         "border_probe": _border_probe(dataset),
+        "file_probe": _file_probe(dataset, heads),
         "thumbnail_neighbour": _thumbnail_neighbour(dataset),
         "pairs": [
             {
@@ -136,18 +112,24 @@ def _counts(pairs: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _files(files: list[str]) -> dict[str, Any]:
-    """Sizes, modes and formats of the files, from their heads."""
-    sizes, modes, formats = Counter[str](), Counter[str](), Counter[str]()
-    rotated = 0
+def _heads(files: list[str]) -> pd.DataFrame:
+    """What the files say of themselves, a row a photo: width, height, mode, format, camera, and turned by EXIF."""
+    heads = []
     for file in files:
         with Image.open(Path(file)) as image:
-            sizes[f"{image.width}x{image.height}"] += 1
-            modes[image.mode] += 1
-            formats[str(image.format)] += 1
-            rotated += image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    frequent = {"sizes": sizes, "modes": modes, "formats": formats}
-    return {**{name: dict(counter.most_common(10)) for name, counter in frequent.items()}, "rotated": rotated}
+            exif = image.getexif()
+            camera = str(exif.get(ExifTags.Base.Model, "")).strip("\0 ")
+            turned = exif.get(ExifTags.Base.Orientation, 1) != 1
+            heads.append((image.width, image.height, image.mode, str(image.format), camera, turned))
+    return pd.DataFrame(heads, columns=["width", "height", "mode", "format", "camera", "turned"])
+
+
+def _counted(heads: pd.DataFrame) -> dict[str, Any]:
+    size = heads["width"].astype(str) + "x" + heads["height"].astype(str)
+    columns = {"sizes": size, "modes": heads["mode"], "formats": heads["format"], "cameras": heads["camera"]}
+    frequent = {name: column[column != ""].value_counts().head(10) for name, column in columns.items()}
+    counts = {name: {str(key): int(number) for key, number in found.items()} for name, found in frequent.items()}
+    return {**counts, "rotated": int(heads["turned"].sum())}
 
 
 def _border_probe(dataset: Dataset) -> dict[str, float]:
@@ -156,6 +138,13 @@ def _border_probe(dataset: Dataset) -> dict[str, float]:
     ring[inner, inner] = False
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
     return _tested(classifier, dataset, lambda part: _thumbnails(dataset, part, _PROBE_SIZE)[:, ring])
+
+
+def _file_probe(dataset: Dataset, heads: pd.DataFrame) -> dict[str, float]:
+    told = pd.DataFrame({name: pd.factorize(heads[name])[0] for name in ("mode", "format", "camera")})
+    told[["width", "height"]] = heads[["width", "height"]]
+    tree = DecisionTreeClassifier(min_samples_leaf=5, random_state=0)
+    return _tested(tree, dataset, lambda part: told.to_numpy()[dataset.rows(part)])
 
 
 def _thumbnail_neighbour(dataset: Dataset) -> dict[str, float]:

@@ -1,0 +1,66 @@
+"""What the audit of the photos found, in words: for the command, for a run's log and for the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_PROBES = {
+    "border_probe": "class from borders alone",
+    "file_probe": "class from size, format and camera",
+    "thumbnail_neighbour": "class from 12 px thumbnails",
+}
+
+
+def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """All that was found, each with its figures.
+
+    Args:
+        found: what `data.audit.audit` returns, also as an earlier version wrote it.
+    """
+    said = [("photos", f"{found['photos']:,}"), ("classes", _counted(found["classes"]))]
+    for kind in ("exact", "near"):
+        counts = found[f"{kind}_duplicates"]
+        two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
+        said.append((f"{kind} duplicates", f"{counts['pairs']} pairs, {two}"))
+    said.append(("leaves on two sides of the split", str(found["groups_across_splits"])))
+    said += [(what, _counted(found[what])) for what in ("sizes", "modes", "formats", "cameras") if found.get(what)]
+    said.append(("turned by EXIF", str(found["rotated"])))
+    for key, what in _PROBES.items():
+        if probe := found.get(key):
+            interval = f"95 % interval {probe['low']:.4f} to {probe['high']:.4f}, chance {probe['chance']:.4f}"
+            said.append((what, f"test accuracy {probe['accuracy']:.4f} ({interval})"))
+    return said
+
+
+def leaks(found: Mapping[str, Any]) -> list[str]:
+    """What of the findings makes a test too easy, a line each; empty if nothing does."""
+    said = []
+    for kind in ("exact", "near"):
+        if number := found[f"{kind}_duplicates"]["across_splits"]:
+            equal = "equal" if kind == "exact" else "nearly equal"
+            said.append(f"{number} pair(s) of {equal} photos are on two sides of the split")
+    if number := found["groups_across_splits"]:
+        said.append(f"photos of {number} leaf or leaves are on two sides of the split")
+    return said
+
+
+def remarks(found: Mapping[str, Any]) -> list[str]:
+    """What a user should know, a sentence each; empty if nothing was found."""
+    said = [f"{line[0].upper()}{line[1:]}: the test is easier than it looks." for line in leaks(found)]
+    for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
+        if number := found[f"{kind}_duplicates"]["other_label"]:
+            said.append(f"{number} pair(s) of {equal} photos have two different labels.")
+    for key, what, so in (
+        ("border_probe", "The borders alone tell", "a network may learn the background"),
+        ("file_probe", "Size, format and camera alone tell", "the classes come from different sources"),
+    ):
+        probe = found.get(key)
+        if probe and probe["low"] > probe["chance"]:
+            said.append(
+                f"{what} the class of {probe['accuracy']:.1%} of the test photos (95 % interval "
+                f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): {so}."
+            )
+    return said
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
