@@ -173,6 +173,32 @@ def test_a_missing_arm_names_its_command(row: str, question: int, command: str) 
     assert f"python -m leafexp.train -m {command}" in said([study_run(row)], question)
 
 
+def of_leaves(run: Run, photos_a_leaf: int) -> Run:
+    """The run, its test photos in order so many of one leaf."""
+    assert run.predictions is not None
+    leaves = [f"leaf {number // photos_a_leaf}" for number in range(len(run.predictions))]
+    return replace(run, predictions=run.predictions.assign(group=leaves))
+
+
+def test_known_leaves_widen_what_one_seed_may_say_and_unknown_ones_are_said() -> None:
+    apart = make_rows(study_runs())
+    together = make_rows([of_leaves(run, 7) for run in study_runs()])
+    for single, row in zip(apart, together, strict=True):
+        low, high = row.widest_interval[0]
+        # the wrong photos lie side by side, so whole leaves are wrong
+        assert high - low > 2 * (single.interval[1] - single.interval[0])
+        assert (single.widest_interval, row.widest_interval[1]) == ((single.interval, "photos"), "leaves")
+    assert "95 % over leaves " in print_table(make_table(together)).splitlines()[0]
+    assert "over leaves" not in print_table(make_table(apart))
+    unknown = "No two test photos are known to show the same leaf"
+    assert unknown in " ".join(notes(apart)) and unknown not in " ".join(notes(together))
+    assert "1,519 test (of 217 leaves)" in data_facts(together)[0] and "leaves)" not in data_facts(apart)[0]
+    prose = sentence_with([of_leaves(run, 7) for run in study_runs()], "Simple_CNN: ", "minutes of training")
+    assert " over leaves)" in prose
+    worse = sentence_with(study_runs(), "MobileNetV2_partial is worse than MobileNetV2_frozen")
+    assert "discordant photos, p < 0.0001" in worse and "95 % interval of the difference" in worse
+
+
 def test_one_seed_is_said_once() -> None:
     assert sum("seed" in note for note in notes(make_rows(study_runs()))) == 1
 

@@ -47,12 +47,23 @@ def tracked(run: Run, folder: Path) -> Run:
     artifacts.mkdir()
     worst = [{"path": path, **photo} for path in predictions["path"][~right]]
     (artifacts / names.WORST_PHOTOS_FILE).write_text(json.dumps(worst))
-    probe = {"accuracy": 0.625, "low": 0.58, "high": 0.66, "chance": 0.19}
+    return replace(run, predictions=predictions, artifact_uri=artifacts.as_uri(), experiment_id="7")
+
+
+def findings() -> dict[str, Any]:
+    """What an audit found: a copy in two parts of the split, and a telling border."""
     pair = {"kind": "near", "path": EVIL, "label": "leaf", "split": "test"}
     pair |= {"other_path": "b.jpg", "other_label": "leaf", "other_split": "train"}
-    audit = {"photos": 7595, "classes": {EVIL: 7595}, "border_probe": probe, "pairs": [pair]}
-    (artifacts / names.AUDIT_FILE).write_text(json.dumps(audit))
-    return replace(run, predictions=predictions, artifact_uri=artifacts.as_uri(), experiment_id="7")
+    return {
+        "photos": 7595,
+        "classes": {EVIL: 7595},
+        "exact_duplicates": {"pairs": 0, "other_label": 0, "across_splits": 0},
+        "near_duplicates": {"pairs": 1, "other_label": 0, "across_splits": 1},
+        "groups_across_splits": 0,
+        **{"sizes": {"256x256": 7595}, "modes": {"RGB": 7595}, "formats": {"JPEG": 7595}, "rotated": 0},
+        "border_probe": {"accuracy": 0.625, "low": 0.58, "high": 0.66, "chance": 0.19},
+        "pairs": [pair],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +75,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
         for line in STUDY
         for seed in range(3)
     ]
-    report = make_report(Selection("leafexp", "study", 0, runs, [], [], runs[-1]))
+    report = make_report(Selection("leafexp", "study", 0, runs, [], [], findings()))
     file = folder / "report.html"
     file.write_text(make_page(report, "sqlite:///mlflow.db"), encoding="utf-8")
     return file, report
@@ -103,7 +114,10 @@ def test_the_page_has_the_table_s_figures_and_all_sentences(page: tuple[Path, An
 def test_pictures_and_audit_are_there(page: tuple[Path, Any]) -> None:
     text = page[0].read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 12
-    assert "0.6250 (95 % interval 0.5800 to 0.6600; chance 0.1900)" in text
+    assert "test accuracy 0.6250 (95 % interval 0.5800 to 0.6600, chance 0.1900)" in text
+    weak = text[text.index('<h2 id="limits">') : text.index('<h2 id="q1">')]
+    assert "1 pair(s) of nearly equal photos are on two sides of the split: the test is easier" in weak
+    assert "The borders alone tell the class of 62.5%" in weak
     assert "1 pairs of equal or nearly equal photos" in text
     bare = make_report(Selection("leafexp", "study", 0, [study_run("Simple_CNN", with_predictions=False)], [], []))
     plain = make_page(bare, "http://server:5000/")

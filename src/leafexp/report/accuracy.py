@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.report.budget import unequal_budget
-from leafexp.report.comparisons import Comparisons, other_ways, ranked, scratch, transfer, verdict
+from leafexp.report.comparisons import Comparison, Comparisons, evidence, other_ways, ranked, scratch, transfer, verdict
 from leafexp.report.phrases import (
     command,
     milestone,
@@ -132,7 +132,11 @@ def best(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
         doubt = (
             f"; it can't be told apart from {listed(open_ones)}" if open_ones else "; it is told apart from all others"
         )
-        said.append(f"The best test accuracy is {share(order[0].accuracy)}, {order[0].name}{doubt}.")
+        (low, high), over = order[0].widest_interval
+        said.append(
+            f"The best test accuracy is {share(order[0].accuracy)}, {order[0].name} (95 % interval {share(low)} to "
+            f"{share(high)} over {over}){doubt}."
+        )
     return said
 
 
@@ -141,9 +145,10 @@ def partial(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
     said = []
     for row in ranked(transfer(rows, "partial")):
         for other in other_ways(row, ranked(rows)):
+            item = comparisons[frozenset((row.label, other.label))]
             said.append(
-                f"{_verdict_on(row, other, comparisons)}: learning rate {rates(row)} against {rates(other)} of "
-                f"{other.name}, test accuracy {share(row.accuracy)} against {share(other.accuracy)}"
+                f"{_verdict_on(row, item)}: learning rate {rates(row)} against {rates(other)} of {other.name}, test "
+                f"accuracy {share(row.accuracy)} against {share(other.accuracy)} ({evidence(item)})"
                 f"{unequal_budget(row, other)}."
             )
     if said:
@@ -152,8 +157,8 @@ def partial(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
     return [f"Partial fine-tuning is not measured beside another row of its model. {command(rows, arms)}."]
 
 
-def _verdict_on(row: Row, other: Row, comparisons: Comparisons) -> str:
-    item = comparisons[frozenset((row.label, other.label))]
+def _verdict_on(row: Row, item: Comparison) -> str:
+    other = item.worse if item.better is row else item.better
     if not item.told_apart:
         return f"{row.name} is neither better nor worse than {other.name} as far as these photos tell"
     return f"{row.name} is {'better' if item.better is row else 'worse'} than {other.name}"

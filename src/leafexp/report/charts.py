@@ -125,7 +125,9 @@ def time_split(rows: Sequence[Row]) -> go.Figure | None:
         orientation="h",
         marker={"color": "#999999"},
     )
-    figure.update_layout(barmode="stack", yaxis={"autorange": "reversed"}, height=150 + 34 * len(shown))
+    figure.update_layout(
+        barmode="stack", legend={"traceorder": "normal"}, yaxis={"autorange": "reversed"}, height=150 + 34 * len(shown)
+    )
     return _drawn(figure) if shown else None
 
 

@@ -1,5 +1,6 @@
 """Runs as the tracking store holds them, with their curves and predictions."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,7 @@ class Run:
 class Selection:
     """The runs to report: `finished` with curves and predictions, `unfinished` without, and what was left out.
 
-    `audited` is the latest run of the experiment on the same photos and split that logged an audit of them.
+    `audit` is what the latest audit of the same photos and split found, as `data.audit.audit` returns it.
     """
 
     experiment: str
@@ -67,7 +68,7 @@ class Selection:
     finished: list[Run]
     unfinished: list[Run]
     notes: list[str]
-    audited: Run | None = None
+    audit: dict[str, Any] | None = None
 
 
 @no_garbage_collection()
@@ -107,17 +108,16 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             f"The predictions of {unread} run(s) can't be read, so no test on the same photos can be made. "
             "If the store's folder was moved: python -m leafexp.relocate"
         )
-    return Selection(experiment, shown, others, finished, unfinished, notes, _audited(runs, finished[0]))
+    return Selection(experiment, shown, others, finished, unfinished, notes, _audit(runs, finished[0]))
 
 
-def _audited(runs: Sequence[Run], one: Run) -> Run | None:
+def _audit(runs: Sequence[Run], one: Run) -> dict[str, Any] | None:
+    """What the latest audit of the photos and the split of `one` found; None where there is none to be read."""
     hashes = (names.DATA_HASH, names.SPLIT_HASH)
     same = [run for run in runs if all(run.tags.get(tag) == one.tags.get(tag) for tag in hashes)]
-    return max((run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics), key=_start, default=None)
-
-
-def _start(run: Run) -> int:
-    return run.started
+    audited = [run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics]
+    text = read_artifact(max(audited, key=lambda run: run.started), names.AUDIT_FILE) if audited else None
+    return json.loads(text) if text else None
 
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:

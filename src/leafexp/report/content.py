@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leafexp import names
+from leafexp.findings import remarks
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import budget_notes, matched_view
 from leafexp.report.collect import Run, Selection
@@ -75,7 +76,7 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
         sizes = "/".join(sorted({item.param("data.image_size") or "?" for item in group}))
         facts.append(
             f"Data: {row.tag(names.DATA) or row.param('data.name') or '?'}; images: {images[0]} train, {images[1]} "
-            f"validation, {images[2]} test; image size {sizes}; "
+            f"validation, {images[2]} test{_of_leaves(row)}; image size {sizes}; "
             f"data {row.hashes(names.DATA_HASH, 12)}, split {row.hashes(names.SPLIT_HASH, 12)}."
         )
     sources: dict[str, list[str]] = {}
@@ -89,6 +90,10 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
     return [*facts, f"Code: git commit {', '.join(commits)}."]
 
 
+def _of_leaves(row: Row) -> str:
+    return f" (of {count(row.leaves.nunique())} leaves)" if row.leaves_shared else ""
+
+
 def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -97,8 +102,15 @@ def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
     return found
 
 
+def limits(report: Report) -> list[str]:
+    """What weakens the comparisons: budgets, seeds, leaves, what the photos give away, runs that are not there."""
+    audit = report.selection.audit
+    found = remarks(audit) if audit else []
+    return [*notes(report.rows), *found, *unfinished_runs(report.selection.unfinished)]
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table must know: unequal budgets, and how many seeds stand behind a row."""
+    """What a reader of the table must know: unequal budgets, how many seeds stand behind a row, and which leaves."""
     said = budget_notes(rows)
     single = [row.name for row in rows if len(row.runs) == 1]
     if len(single) == len(rows):
@@ -110,6 +122,17 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "Several seeds: values are means. Over photos: the chance of which photos were drawn, as if each were of "
             "another leaf (Wilson); over seeds: of another seed, on these photos (Student); over leaves and seeds: of "
             "both, photos of a leaf going together (bootstrap)."
+        )
+    elif any(row.leaves_shared for row in rows):
+        said.append(
+            "Over photos: as if each were of another leaf (Wilson); over leaves: photos of a leaf going together "
+            "(bootstrap)."
+        )
+    if rows and not any(row.leaves_shared for row in rows):
+        said.append(
+            "No two test photos are known to show the same leaf, so each counts as a leaf of its own. Where some do, "
+            "the test is easier than it looks and the intervals are too narrow; a column `group` or "
+            "`data.group_pattern` tells leafexp which."
         )
     return said
 

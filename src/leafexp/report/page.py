@@ -17,10 +17,11 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from leafexp import names
+from leafexp.findings import facts
 from leafexp.report import charts
 from leafexp.report.artifacts import read_texts
-from leafexp.report.collect import Run, read_artifact
-from leafexp.report.content import Report, data_facts, header, more_tables, notes, unfinished_runs, warnings
+from leafexp.report.collect import Run
+from leafexp.report.content import Report, data_facts, header, limits, more_tables, warnings
 from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row
 from leafexp.report.table import shown_table
@@ -62,8 +63,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         loader=PackageLoader("leafexp.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("page.html.j2")
     links = _Links(rows)
-    audited = report.selection.audited
-    audit = read_artifact(audited, names.AUDIT_FILE) if audited else None
+    audit = report.selection.audit
     return template.render(
         title=f"{report.selection.experiment}: {report.selection.sweep}",
         experiment=report.selection.experiment,
@@ -72,7 +72,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         warnings=[links.put(line) for line in warnings(rows)],
         table=shown_table(report.table),
         places=[links.places[row.name] for row in rows],
-        notes=[links.put(line) for line in [*notes(rows), *unfinished_runs(report.selection.unfinished)]],
+        notes=[links.put(line) for line in limits(report)],
         facts=data_facts(rows),
         answers=[(answer.question, [links.put(line) for line in answer.sentences]) for answer in report.answers],
         tables=more_tables(report),
@@ -80,7 +80,9 @@ def make_page(report: Report, tracking_uri: str) -> str:
         matrices=_matrices(rows),
         confusions=counted_confusions(rows),
         photos=worst_photos(rows, tracking_uri),
-        audit=json.loads(audit) if audit else None,
+        found=facts(audit) if audit else [],
+        pairs=audit["pairs"] if audit else [],
+        breakable=Markup("_<wbr>"),
         rows=[(row, links.places[row.name]) for row in rows],
         tag=names,
         run_link=lambda run: _run_link(run, tracking_uri),
@@ -115,7 +117,7 @@ def _drawings(rows: Sequence[Row]) -> dict[str, Drawing]:
     """Figures by title; those with data."""
     banded = len(rows) <= charts.MOST_BANDS and any(len(row.runs) > 1 for row in rows)
     several = "The band is from the lowest to the highest seed." if banded else ""
-    interval = "Bars are 95 % intervals: over leaves and seeds, of one seed over photos."
+    interval = "Bars are 95 % intervals: over leaves and seeds, of one seed over leaves if known, else over photos."
     made = {
         "Validation accuracy by epoch": (charts.curves(rows), f"Lines are means over seeds. {several}"),
         "Test accuracy against training photos": (charts.accuracy_by_photos(rows), interval),

@@ -13,10 +13,9 @@ from leafexp.report.content import (
     Report,
     data_facts,
     header,
+    limits,
     make_report,
     more_tables,
-    notes,
-    unfinished_runs,
     warnings,
 )
 from leafexp.report.figures import draw_figures
@@ -90,7 +89,7 @@ def as_text(report: Report) -> str:
         "\n".join(_wrap(line) for line in report.headline),
         "\n".join(_wrap(line) for line in data_facts(rows)),
         print_table(table),
-        "\n".join(_wrap(line) for line in [*notes(rows), *unfinished_runs(selection.unfinished)]),
+        "\n".join(_wrap(line) for line in limits(report)),
     ]
     blocks += ["\n".join([answer.question, *(_wrap(line, "- ") for line in answer.sentences)]) for answer in answers]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -106,7 +105,7 @@ def as_markdown(report: Report, figures: Sequence[str]) -> str:
         *(f"**{line}**" for line in _shouted(rows)),
         _bullets(data_facts(rows)),
         print_table(table, MARKDOWN),
-        _bullets([*notes(rows), *unfinished_runs(selection.unfinished)]),
+        _bullets(limits(report)),
     ]
     for answer in answers:
         blocks += [f"## {answer.question}", _bullets(answer.sentences)]

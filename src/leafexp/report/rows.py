@@ -268,9 +268,19 @@ class Row:
         groups = predictions["group"] if "group" in predictions else predictions["path"]
         return pd.Series(groups.to_numpy(), index=predictions["path"])
 
+    @property
+    def leaves_shared(self) -> bool:
+        """Whether some of its test photos are known to show the same leaf."""
+        return self.runs[0].predictions is not None and bool(self.leaves.duplicated().any())
+
     @cached_property
     def interval_over_both(self) -> tuple[float, float]:
-        """The 95 % interval of the mean test accuracy over leaves and seeds; NaN where predictions can't be read."""
+        """The 95 % interval of the mean test accuracy over leaves and seeds, of one seed over leaves.
+
+        NaN where predictions can't be read, and of one seed where no leaf is known to have several photos.
+        """
+        if len(self.runs) == 1 and not self.leaves_shared:
+            return math.nan, math.nan
         right = self.right_by_seed
         if right is None or right.isna().any(axis=None):
             return math.nan, math.nan
@@ -278,10 +288,10 @@ class Row:
 
     @property
     def widest_interval(self) -> tuple[tuple[float, float], str]:
-        """The 95 % interval that holds most: over leaves and seeds, of one seed over photos; and over what it is."""
-        if len(self.runs) > 1 and not math.isnan(self.interval_over_both[0]):
-            return self.interval_over_both, "leaves and seeds"
-        return self.interval, "photos"
+        """The 95 % interval that holds most: over leaves and seeds, leaves or photos; and over what it is."""
+        if math.isnan(self.interval_over_both[0]):
+            return self.interval, "photos"
+        return self.interval_over_both, "leaves and seeds" if len(self.runs) > 1 else "leaves"
 
     @property
     def interval_over_seeds(self) -> tuple[float, float]:

@@ -92,6 +92,8 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
             ]
             shown.insert(list(shown.columns).index(low), title, texts)
             shown = shown.drop(columns=[low, high])
+    if "runs" in hidden:
+        shown = shown.rename(columns={INTERVALS["both"]: "95 % over leaves"})
     shown["model"] = shown["model"].where(~table["control"], shown["model"] + CONTROL_MARK)
     return shown
 
@@ -165,7 +167,6 @@ def shown_matched(matched: pd.DataFrame) -> pd.DataFrame:
 
 
 def _line(row: Row) -> dict[str, object]:
-    both = row.interval_over_both if len(row.runs) > 1 else (math.nan, math.nan)
     return {
         "model": row.label,
         "epochs": row.epochs,
@@ -182,8 +183,8 @@ def _line(row: Row) -> dict[str, object]:
         "interval_high": row.interval[1],
         "seeds_low": row.interval_over_seeds[0],
         "seeds_high": row.interval_over_seeds[1],
-        "both_low": both[0],
-        "both_high": both[1],
+        "both_low": row.interval_over_both[0],
+        "both_high": row.interval_over_both[1],
         "epochs_to_80": row.mean(names.epochs_to(80)),
         **{f"epochs_to_{percent}": row.mean(names.epochs_to(percent)) for percent in names.MILESTONES[1:]},
         **{f"minutes_to_{percent}": row.minutes_to(percent) for percent in names.MILESTONES},
