@@ -1,13 +1,13 @@
-"""The epoch metrics of many runs at once: a call of the store for each metric, not one for each run and metric."""
+"""The epoch metrics of many runs at once, not with a call of the store for each run and metric."""
 
-import sys
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pandas as pd
 
-from leafexp import names
+from leafexp.names import EPOCH_METRICS
 
 THREADS = 10  # as many connections as MLflow keeps open to a server
 RUNS_A_CALL = 100  # the most that an MLflow server takes
@@ -28,17 +28,19 @@ def read_curves(client: Any, runs: Mapping[str, Iterable[str]]) -> dict[str, pd.
     Returns:
         For each run's id a table with index epoch (from 1) and a column per epoch metric that the run has.
     """
-    jobs = []
-    for metric in names.EPOCH_METRICS:
-        having = [run_id for run_id, metrics in runs.items() if metric in metrics]
-        jobs += [(metric, having[start : start + RUNS_A_CALL]) for start in range(0, len(having), RUNS_A_CALL)]
-    # MlflowClient has no call for many runs. Its store has one that MLflow's own server and pages are built on.
+    # MlflowClient has no call for many runs; its store has what MLflow's own server and pages are built on.
     store = client._tracking_client.store
-    if hasattr(store, "get_metric_history_bulk"):
-        found = [_from_database(store, *job) for job in jobs]
+    if hasattr(store, "ManagedSessionMaker"):
+        found = [_from_database(store, run_ids) for run_ids in _some(list(runs))]
     else:
+        having = {metric: [run_id for run_id, metrics in runs.items() if metric in metrics] for metric in EPOCH_METRICS}
+        jobs = [(metric, some) for metric, run_ids in having.items() for some in _some(run_ids)]
         found = in_threads(lambda job: _from_server(client, *job), jobs)
     return _tables([point for points in found for point in points], runs)
+
+
+def _some(run_ids: list[str]) -> list[list[str]]:
+    return [run_ids[start : start + RUNS_A_CALL] for start in range(0, len(run_ids), RUNS_A_CALL)]
 
 
 def in_threads(call: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
@@ -47,9 +49,19 @@ def in_threads(call: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Resul
         return list(pool.map(call, jobs))
 
 
-def _from_database(store: Any, metric: str, run_ids: list[str]) -> list[Point]:
-    found = store.get_metric_history_bulk(run_ids, metric, sys.maxsize)
-    return [(item.run_id, metric, item.step, item.value) for item in found]
+def _from_database(store: Any, run_ids: list[str]) -> list[Point]:
+    """As the store's own `get_metric_history_bulk` reads, for all metrics and without an object for each value."""
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
+
+    columns = (SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan)
+    with store.ManagedSessionMaker() as session:
+        found = (
+            session.query(*columns)
+            .filter(SqlMetric.run_uuid.in_(run_ids), SqlMetric.key.in_(EPOCH_METRICS))
+            .order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
+            .all()
+        )
+    return [(run_id, metric, step, math.nan if is_nan else value) for run_id, metric, step, value, is_nan in found]
 
 
 def _from_server(client: Any, metric: str, run_ids: list[str]) -> list[Point]:
@@ -80,5 +92,5 @@ def _tables(points: list[Point], runs: Mapping[str, Iterable[str]]) -> dict[str,
     wide = pd.DataFrame(by_metric, index=None if by_metric else long.index).sort_index()
     tables = {str(run_id): part.droplevel("run") for run_id, part in wide.groupby(level="run")}
     empty = pd.DataFrame(index=pd.Index([], dtype="int64", name="epoch"))
-    having = {run_id: [name for name in names.EPOCH_METRICS if name in metrics] for run_id, metrics in runs.items()}
+    having = {run_id: [name for name in EPOCH_METRICS if name in metrics] for run_id, metrics in runs.items()}
     return {run_id: tables.get(run_id, empty).reindex(columns=columns) for run_id, columns in having.items()}

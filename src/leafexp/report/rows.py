@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from leafexp import names
@@ -220,21 +221,27 @@ class Row:
         return max(0.0, *falls) if falls else math.nan
 
     @cached_property
+    def _tested(self) -> pd.DataFrame | None:
+        """The test photos of all seeds below each other: seed, path, label, predicted; None where any can't be read."""
+        tables = [run.predictions for run in self.runs if run.predictions is not None and len(run.predictions)]
+        if len(tables) < len(self.runs):
+            return None
+        together = pd.concat([table[["path", "label", "predicted"]] for table in tables], ignore_index=True)
+        return together.assign(seed=np.repeat(self.seeds, [len(table) for table in tables]))
+
+    @cached_property
     def right_by_seed(self) -> pd.DataFrame | None:
         """Index path, a column per seed, 1 where it got the test photo right; None where predictions can't be read.
 
         Predictions that do not give the logged test accuracy are not used.
         """
-        found = {}
-        for seed, run in zip(self.seeds, self.runs, strict=True):
-            if run.predictions is None or run.predictions["path"].duplicated().any() or not len(run.predictions):
-                return None
-            predictions = run.predictions.set_index("path")
-            right = (predictions["label"] == predictions["predicted"]).astype(float)
-            if abs(right.mean() - run.metrics.get(names.TEST_ACCURACY, math.nan)) > 1e-4:
-                return None
-            found[seed] = right
-        return pd.DataFrame(found)
+        tested = self._tested
+        if tested is None or tested.duplicated(["path", "seed"]).any():
+            return None
+        tested = tested.assign(right=(tested["label"] == tested["predicted"]).astype(float))
+        right = tested.pivot_table("right", index="path", columns="seed")[self.seeds]
+        logged = pd.Series(self.accuracies).reindex(self.seeds)
+        return right if ((right.mean() - logged).abs() <= 1e-4).all() else None
 
     @cached_property
     def recall(self) -> pd.Series:
@@ -254,11 +261,9 @@ class Row:
     @cached_property
     def confusion(self) -> pd.DataFrame:
         """Test photos of all seeds: index true class, a column per predicted class; empty if they can't be read."""
-        tables = [run.predictions[["label", "predicted"]] for run in self.runs if run.predictions is not None]
-        if not tables:
+        if self._tested is None:
             return pd.DataFrame()
-        together = pd.concat(tables)
-        return pd.crosstab(together["label"], together["predicted"])
+        return pd.crosstab(self._tested["label"], self._tested["predicted"])
 
     @cached_property
     def leaves(self) -> pd.Series:
