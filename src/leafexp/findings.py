@@ -45,7 +45,17 @@ def leaks(found: Mapping[str, Any]) -> list[str]:
 
 def remarks(found: Mapping[str, Any]) -> list[str]:
     """What a user should know, a sentence each; empty if nothing was found."""
-    said = [f"{line[0].upper()}{line[1:]}: the test is easier than it looks." for line in leaks(found)]
+    return [*warnings(found), *doubts(found)]
+
+
+def warnings(found: Mapping[str, Any]) -> list[str]:
+    """That the test is too easy, and why, a sentence each."""
+    return [f"{line[0].upper()}{line[1:]}: the test is easier than it looks." for line in leaks(found)]
+
+
+def doubts(found: Mapping[str, Any]) -> list[str]:
+    """What else the photos make doubtful: their labels, and what a network may have learned, a sentence each."""
+    said = []
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
             said.append(f"{number} pair(s) of {equal} photos have two different labels.")

@@ -162,6 +162,7 @@ def test_the_command(
     assert sorted(len(pd.read_csv(page.with_name("pairs.csv"))) for page in pages if "jpeg" in page.read_text()) == [12]
 
 
+@pytest.mark.slow
 @needs_real_photos
 def test_real_photos_are_clean_and_their_background_is_not() -> None:
     dataset = prepare(read_table(str(REAL_PHOTOS)), 128, "error", 0.15, 0.15, 0, None, "given", 10**10)

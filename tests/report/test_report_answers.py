@@ -10,9 +10,9 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 from leafexp import names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import matched_view
-from leafexp.report.collect import Run, configurations_tried
+from leafexp.report.collect import Run, Selection, configurations_tried
 from leafexp.report.comparisons import compare
-from leafexp.report.content import data_facts, notes, warnings
+from leafexp.report.content import data_facts, make_report, notes, warnings
 from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
 
@@ -132,9 +132,9 @@ def test_holm_can_undo_a_verdict() -> None:
 
 def test_rows_on_other_photos_are_not_compared() -> None:
     runs = [study_run("Simple_CNN"), study_run("MobileNetV2_frozen", data_hash="e" * 64)]
-    assert "Not comparable" in warnings(make_rows(runs))[0]
+    assert "Not comparable" in warnings(make_report(Selection("leafexp", "study", 0, runs, [], [])))[0]
     assert " than " not in said(runs) and "told apart" not in said(runs) and "factor" not in said(runs)
-    assert warnings(make_rows(study_runs())) == []
+    assert warnings(make_report(Selection("leafexp", "study", 0, study_runs(), [], []))) == []
 
 
 def test_milestones() -> None:

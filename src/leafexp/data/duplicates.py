@@ -6,6 +6,7 @@ import pandas as pd
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
 
 EXACT, NEAR, TURNED, MIRRORED = "exact", "near", "near, turned", "near, mirrored"
 # The eight ways to lay a square onto itself: copies that enlarge a data set often are turned or mirrored ones.
@@ -74,7 +75,7 @@ def _look(pixels: np.ndarray) -> tuple[dict[Image.Transpose | None, np.ndarray],
     """Perceptual hashes (64 bits each) of the photos, laid in each way, and their grey thumbnails."""
     hashes = {way: np.empty(len(pixels), np.uint64) for way in _WAYS}
     thumbnails = np.empty((len(pixels), _THUMBNAIL, _THUMBNAIL), np.float32)
-    for row in range(len(pixels)):
+    for row in tqdm(range(len(pixels)), "Comparing photos", unit="", leave=False, disable=None):
         image = Image.fromarray(np.array(pixels[row])).convert("L")
         # The size that imagehash itself looks at: made once for all ways.
         small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)

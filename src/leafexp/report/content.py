@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from leafexp import names
-from leafexp.findings import remarks
+from leafexp import findings, names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import budget_notes, matched_view
 from leafexp.report.collect import Run, Selection
@@ -55,13 +54,14 @@ def more_tables(report: Report) -> list[tuple[str, pd.DataFrame]]:
     return [(title, frame) for title, frame in tables if len(frame) > (1 if title != "Every pair of rows" else 0)]
 
 
-def warnings(rows: Sequence[Row]) -> list[str]:
-    """What forbids to compare rows: different photos or different splits of them."""
-    groups = groups_to_compare(rows)
-    if len(groups) == 1:
-        return []
-    parts = [f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups]
-    return [f"Not comparable: these rows were tested on different photos and are not compared: {' | '.join(parts)}."]
+def warnings(report: Report) -> list[str]:
+    """What forbids to compare rows (other test photos) or to believe their accuracy (copies of training photos)."""
+    groups, audit = groups_to_compare(report.rows), report.selection.audit
+    said = findings.warnings(audit) if audit else []
+    if len(groups) > 1:
+        parts = " | ".join(f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups)
+        said = [f"Not comparable: these rows were tested on different photos and are not compared: {parts}.", *said]
+    return said
 
 
 def data_facts(rows: Sequence[Row]) -> list[str]:
@@ -105,8 +105,8 @@ def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
 def limits(report: Report) -> list[str]:
     """What weakens the comparisons: budgets, seeds, leaves, what the photos give away, runs that are not there."""
     audit = report.selection.audit
-    found = remarks(audit) if audit else []
-    return [*notes(report.rows), *found, *unfinished_runs(report.selection.unfinished)]
+    doubts = findings.doubts(audit) if audit else []
+    return [*notes(report.rows), *doubts, *unfinished_runs(report.selection.unfinished)]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

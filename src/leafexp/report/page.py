@@ -69,7 +69,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         experiment=report.selection.experiment,
         header=header(report.selection),
         headline=[links.put(line) for line in report.headline],
-        warnings=[links.put(line) for line in warnings(rows)],
+        warnings=[links.put(line) for line in warnings(report)],
         table=shown_table(report.table),
         places=[links.places[row.name] for row in rows],
         notes=[links.put(line) for line in limits(report)],

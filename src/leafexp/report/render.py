@@ -20,7 +20,6 @@ from leafexp.report.content import (
 )
 from leafexp.report.figures import draw_figures
 from leafexp.report.page import make_page
-from leafexp.report.rows import Row
 from leafexp.report.store import default_tracking_uri
 from leafexp.report.table import (
     pairs_table,
@@ -60,32 +59,33 @@ def write_report(
     report = make_report(selection)
     rows, table = report.rows, report.table
     folder = output or root / "reports" / experiment
+    page = make_page(report, tracking_uri or default_tracking_uri(root))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        figures = draw_figures(rows, folder)
+        markdown = as_markdown(report, [figure.name for figure in figures])
+        written = {
+            "report.md": markdown,
+            "table.csv": as_csv(table),
+            "table.tex": print_table(table, LATEX) + "\n",
+            "pairs.csv": as_csv(pairs_table(report.comparisons)),
+            "matched.csv": as_csv(report.matched),
+            "report.html": page,
+        }
+        for name, content in written.items():
+            (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise UserError(f"Can't write the report to {folder}: {error.strerror}.") from None
-    figures = draw_figures(rows, folder)
-    markdown = as_markdown(report, [figure.name for figure in figures])
-    written = {
-        "report.md": markdown,
-        "table.csv": as_csv(table),
-        "table.tex": print_table(table, LATEX) + "\n",
-        "pairs.csv": as_csv(pairs_table(report.comparisons)),
-        "matched.csv": as_csv(report.matched),
-    }
-    written["report.html"] = make_page(report, tracking_uri or default_tracking_uri(root))
-    for name, content in written.items():
-        (folder / name).write_text(content, encoding="utf-8")
     texts = {"markdown": markdown, "csv": as_csv(table)}
     text = texts.get(output_format) or as_text(report)
-    return text, warnings(rows), [*(folder / name for name in written), *figures]
+    return text, warnings(report), [*(folder / name for name in written), *figures]
 
 
 def as_text(report: Report) -> str:
     """The report for a terminal."""
     selection, rows, table, answers = report.selection, report.rows, report.table, report.answers
     blocks = [
-        "\n".join(_wrap(line) for line in [*header(selection), *_shouted(rows)]),
+        "\n".join(_wrap(line) for line in [*header(selection), *_shouted(report)]),
         "\n".join(_wrap(line) for line in report.headline),
         "\n".join(_wrap(line) for line in data_facts(rows)),
         print_table(table),
@@ -102,7 +102,7 @@ def as_markdown(report: Report, figures: Sequence[str]) -> str:
         f"# Report of {selection.experiment}",
         *report.headline,
         *header(selection),
-        *(f"**{line}**" for line in _shouted(rows)),
+        *(f"**{line}**" for line in _shouted(report)),
         _bullets(data_facts(rows)),
         print_table(table, MARKDOWN),
         _bullets(limits(report)),
@@ -120,8 +120,8 @@ def as_csv(table: pd.DataFrame) -> str:
     return str(table.to_csv(index=False, float_format="%.10g"))
 
 
-def _shouted(rows: Sequence[Row]) -> list[str]:
-    return [f"WARNING. {line}" for line in warnings(rows)]
+def _shouted(report: Report) -> list[str]:
+    return [f"WARNING. {line}" for line in warnings(report)]
 
 
 def _bullets(lines: Sequence[str]) -> str:
