@@ -243,35 +243,40 @@ def test_a_run_whose_process_is_gone_is_ended_by_the_next_command(folder: Path) 
         assert ("ended without a word" in ended.data.tags.get(names.ERROR, "")) == (status == "KILLED")
 
 
+def failed(folder: Path, sweep: str, match: str, *overrides: str) -> Run:
+    """The run of a sweep that ends with a UserError."""
+    with pytest.raises(UserError, match=match):
+        train(config(folder, f"sweep={sweep}", "tracking.experiment=failing", *overrides), sweep)
+    (run,) = mlflow.search_runs(
+        experiment_names=["failing"], filter_string=f"tags.sweep = '{sweep}'", output_format="list"
+    )
+    assert run.info.status == "FAILED"
+    assert mlflow.active_run() is None
+    return run
+
+
+@pytest.mark.slow  # TensorFlow waits 10 s for memory to come free
+def test_a_lack_of_memory_is_told_with_advice(folder: Path) -> None:
+    much = "model.network.dense_units=2000000000"
+    memory = failed(folder, "memory", "Out of memory.*Lower trainer.batch_size", much)
+    assert "ResourceExhausted" in mlflow.artifacts.load_text(f"{memory.info.artifact_uri}/{names.TRACEBACK_FILE}")
+
+
 def test_what_goes_wrong_while_training_is_told_with_its_traceback(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failed(sweep: str, error: type[Exception], match: str, *overrides: str) -> Run:
-        with pytest.raises(error, match=match):
-            train(config(folder, f"sweep={sweep}", "tracking.experiment=failing", *overrides), sweep)
-        (run,) = mlflow.search_runs(
-            experiment_names=["failing"], filter_string=f"tags.sweep = '{sweep}'", output_format="list"
-        )
-        assert run.info.status == "FAILED"
-        assert mlflow.active_run() is None
-        return run
-
-    diverged = failed("nan", UserError, "no longer finite in epoch 1", "optimizer.learning_rate=1e38")
+    diverged = failed(folder, "nan", "no longer finite in epoch 1", "optimizer.learning_rate=1e38")
     text = mlflow.artifacts.load_text(f"{diverged.info.artifact_uri}/{names.TRACEBACK_FILE}")
     assert "on_epoch_end" in text
     assert "no longer finite" in diverged.data.tags[names.ERROR]
     assert names.LOSS not in diverged.data.metrics
-    memory = failed(
-        "memory", UserError, "Out of memory.*Lower trainer.batch_size", "model.network.dense_units=2000000000"
-    )
-    assert "ResourceExhausted" in mlflow.artifacts.load_text(f"{memory.info.artifact_uri}/{names.TRACEBACK_FILE}")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr("leafexp.training.checkpoint.os.fsync", full)
-        disk = failed("disk", UserError, "No space left", "seed=3")
+        disk = failed(folder, "disk", "No space left", "seed=3")
     assert "checkpoint can't be written" in disk.data.tags[names.ERROR]
     # Tried again, it is the same run.
     again = train(config(folder, "sweep=again", "tracking.experiment=failing", "seed=3"), "again")
