@@ -168,8 +168,10 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_is_done(study: Path, tmp_path
         *("data=folder", f"data.path={tmp_path / 'photos'}", "data.image_size=32", "sweep=cut"),
     ]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(study), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=tmp_path, env=environment(study), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell lets what it runs in the background ignore Ctrl-C, and leafexp.train keeps to that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout
     for line in process.stdout:
         if line.startswith("Epoch 3/100000"):
