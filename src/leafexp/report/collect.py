@@ -117,7 +117,11 @@ def _audit(runs: Sequence[Run], one: Run) -> dict[str, Any] | None:
     same = [run for run in runs if all(run.tags.get(tag) == one.tags.get(tag) for tag in hashes)]
     audited = [run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics]
     text = read_artifact(max(audited, key=lambda run: run.started), names.AUDIT_FILE) if audited else None
-    return json.loads(text) if text else None
+    try:
+        found: dict[str, Any] = json.loads(text or "")
+    except ValueError:
+        return None
+    return found
 
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
