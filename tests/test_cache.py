@@ -69,15 +69,49 @@ def test_what_fails_or_is_damaged_is_made_again(folder: Path) -> None:
 
 
 def test_the_least_recently_used_go_first_and_readers_go_on() -> None:
-    oldest, newer = stored("oldest"), stored("newer")
-    for age, item in ((200, oldest), (100, newer)):
-        os.utime(Path(item.array.filename).parent, (time.time() - age,) * 2)
+    files = {key: Path(stored(key).array.filename) for key in ("oldest", "newer")}
+    for age, file in zip((200, 100), files.values(), strict=True):
+        os.utime(file.parent, (time.time() - age,) * 2)
+    reader = np.memmap(files["newer"], np.float32, mode="r", shape=CONTENT.shape)  # as of another process
     stored("oldest")  # used again, so no longer the one to go
     room_for_two = 2 * SIZE + 1000
     assert not stored("third", room_for_two).reused
     assert stored("oldest").reused
     assert not stored("newer").reused
-    np.testing.assert_array_equal(newer.array, CONTENT)
+    np.testing.assert_array_equal(reader, CONTENT)
+
+
+def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    pixels = stored("pixels")
+    with pytest.raises(CacheTooSmall, match="what is in use takes 0.00 GB; cache_gb=.* allows less. Raise cache_gb"):
+        stored("features", SIZE + 1000)
+    assert stored("pixels").reused and not caplog.text
+    del pixels
+    stored("features", SIZE + 1000)
+    assert "Deleted from the cache to make room: numbers (last used " in caplog.text
+
+
+def test_checkpoints_count_and_old_ones_go(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = folder / cache.CHECKPOINTS
+    checkpoints.mkdir(parents=True)
+    for name in ("old", "new"):
+        (checkpoints / f"{name}.npz").write_bytes(bytes(SIZE))
+    os.utime(checkpoints / "old.npz", (time.time() - 40 * 86400,) * 2)
+    with pytest.raises(CacheTooSmall, match="Raise cache_gb"):
+        stored("a", 2 * SIZE - 1)
+    assert [file.name for file in checkpoints.iterdir()] == ["new.npz"]
+    assert "Deleted 1 checkpoints of runs not gone on with for 30 days" in caplog.text
+    assert stored("a", 2 * SIZE).array.shape == CONTENT.shape
+
+
+def test_an_array_of_bfloat16_comes_back_as_it_was() -> None:
+    import ml_dtypes
+
+    content = CONTENT.astype(ml_dtypes.bfloat16)
+    for reused in (False, True):
+        kept = get_or_make("kind", "half", "halves", 20, (100,), ml_dtypes.bfloat16, lambda _: iter([content]), SIZE)
+        assert kept.reused == reused
+        np.testing.assert_array_equal(kept.array, content)
 
 
 def test_an_array_larger_than_the_cache_is_refused_before_it_is_made() -> None:

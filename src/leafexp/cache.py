@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"  # its folder, one file a run
 _DATA, _ABOUT = "array.bin", "about.json"
 _GB = 10**9
+_CHECKPOINT_DAYS = 30  # after which a checkpoint that no run went on with is deleted where room is needed
+
+_in_use: "dict[Path, list[weakref.ref[np.ndarray]]]" = {}  # arrays that this process opened, by their folder
 
 
 class CacheTooSmall(UserError):
@@ -76,7 +80,7 @@ def get_or_make(
         max_bytes: size of the whole cache; to make room, the least recently used arrays are deleted.
 
     Raises:
-        CacheTooSmall: the array would be larger than `max_bytes`, or the disk is full.
+        CacheTooSmall: the array does not fit beside those that this process works with, or the disk is full.
         UserError: the cache's folder can't be used.
     """
     size = most_rows * int(np.prod(row_shape)) * np.dtype(dtype).itemsize
@@ -86,13 +90,14 @@ def get_or_make(
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with _locked(entry, f"Another run is making the same array ({what}); waiting for it."):
-            stored = _open(entry, reused=True)
+            stored = _open(entry, np.dtype(dtype), reused=True)
             if stored is None:
-                _make_room(size, max_bytes)
+                _make_room(what, size, max_bytes)
                 _write(entry, what, row_shape, np.dtype(dtype), make)
-                stored = _open(entry, reused=False)
+                stored = _open(entry, np.dtype(dtype), reused=False)
             assert stored is not None
             os.utime(entry)  # its last use
+            _in_use.setdefault(entry, []).append(weakref.ref(stored.array))
             return stored
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -125,16 +130,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="leafexp.cache", description="The arrays that runs share, on disk.")
     parser.add_argument("--clear", action="store_true", help="delete them; running runs are not disturbed")
     arguments = parser.parse_args()
-    entries = _by_last_use()
+    entries, checkpoints = _by_last_use(), _checkpoints()
     print(f"{cache_folder()}: {len(entries)} arrays, {_gb(sum(size for _, size, _ in entries))}")
     for used, size, entry in entries:
-        about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(used))
-        print(f"last used {day}  {_gb(size):>9}  {about['what']}, made in {about['seconds']:.1f} s")
-    checkpoints = list((cache_folder() / CHECKPOINTS).glob("*.npz"))
+        about = _about(entry)
+        made = f"{about.get('what', entry.name)}, made in {about.get('seconds', 0):.1f} s"
+        print(f"last used {_day(used)}  {_gb(size):>9}  {made}")
     if checkpoints:
-        size = sum(map(os.path.getsize, checkpoints))
-        print(f"{len(checkpoints)} checkpoints of runs that are not finished, {_gb(size)}")
+        print(f"{len(checkpoints)} checkpoints of runs that are not finished, {_gb(sum(map(_size, checkpoints)))}")
     if arguments.clear:
         for checkpoint in checkpoints:
             checkpoint.unlink(missing_ok=True)
@@ -161,7 +164,8 @@ def _write(
         # Written in order and not through a map, so that a full disk is an error and not a fatal signal.
         with open(unfinished / _DATA, "wb") as file:
             for block in make(about):
-                file.write(np.ascontiguousarray(block, dtype).data)
+                # As bytes: of bfloat16, for one, NumPy makes no buffer.
+                file.write(np.ascontiguousarray(block, dtype).view(np.uint8).data)
                 rows += len(block)
             file.flush()
             os.fsync(file.fileno())
@@ -174,15 +178,15 @@ def _write(
         raise
 
 
-def _open(entry: Path, reused: bool) -> Stored | None:
+def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
     """The array in `entry`; None where there is none or it is damaged."""
     try:
         about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
-        shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
-        if (entry / _DATA).stat().st_size != int(np.prod(shape)) * dtype.itemsize:
+        shape = tuple(about["shape"])
+        if about["dtype"] != dtype.name or (entry / _DATA).stat().st_size != int(np.prod(shape)) * dtype.itemsize:
             return None
         return Stored(entry.name, np.memmap(entry / _DATA, dtype, mode="r", shape=shape), about, reused)
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -201,27 +205,87 @@ def _locked(entry: Path, waiting: str) -> Iterator[None]:
         lock.release()
 
 
-def _make_room(size: int, max_bytes: int) -> None:
-    """Delete the least recently used arrays until `size` more bytes are within the limit."""
+def _make_room(what: str, size: int, max_bytes: int) -> None:
+    """Delete the least recently used arrays until `size` more bytes are within the limit; says what was deleted.
+
+    Arrays that this process works with stay: a sweep would otherwise make them again in each of its cells.
+    """
+    _delete_old_checkpoints()
     entries = _by_last_use()
-    used = sum(size for _, size, _ in entries)
-    for _, freed, entry in entries:
-        if used + size <= max_bytes:
-            return
-        used -= freed if _delete(entry) else 0
+    used = sum(size for _, size, _ in entries) + sum(map(_size, _checkpoints()))
+    free = [entry for entry in entries if all(array() is None for array in _in_use.get(entry[2], []))]
+    needed = used + size - max_bytes
+    kept = used - sum(freed for _, freed, _ in free)
+    if kept + size > max_bytes:
+        raise CacheTooSmall(
+            f"{what} would take {_gb(size)}, and what is in use takes {_gb(kept)}; "
+            f"cache_gb={max_bytes / _GB:g} allows less. Raise cache_gb."
+        )
+    deleted = []
+    for last_use, freed, entry in free:
+        if needed <= 0:
+            break
+        about = _about(entry)
+        if _delete(entry):
+            needed -= freed
+            deleted.append(f"{about.get('what', entry.name)} (last used {_day(last_use)})")
+    if deleted:
+        log.warning("Deleted from the cache to make room: %s. A larger cache_gb keeps more.", "; ".join(deleted))
 
 
 def _delete(entry: Path) -> bool:
     """Delete an array unless a run is just making or opening it; one that has it open goes on reading it."""
+    lock = FileLock(entry.with_name(f"{entry.name}.lock"), timeout=0)
     try:
-        with FileLock(entry.with_name(f"{entry.name}.lock"), timeout=0):
+        with lock:
             # Renamed first, so that nobody finds half of it.
             doomed = entry.with_name(f"{entry.name}.unfinished")
             os.replace(entry, doomed)
             shutil.rmtree(doomed)
+            # Who waits for it finds that the file is gone, and makes another (filelock looks).
+            Path(lock.lock_file).unlink(missing_ok=True)
     except (Timeout, OSError):
         return False
     return True
+
+
+def _checkpoints() -> list[Path]:
+    return list((cache_folder() / CHECKPOINTS).glob("*.npz"))
+
+
+def _delete_old_checkpoints() -> None:
+    """Delete checkpoints of runs that failed or were cut off long ago, and say so."""
+    old = [file for file in _checkpoints() if time.time() - _modified(file) > _CHECKPOINT_DAYS * 86400]
+    for file in old:
+        file.unlink(missing_ok=True)
+    if old:
+        log.warning("Deleted %s checkpoints of runs not gone on with for %s days.", len(old), _CHECKPOINT_DAYS)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # deleted by another process meanwhile
+        return 0
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _about(entry: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about
+
+
+def _day(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def _by_last_use() -> list[tuple[float, int, Path]]:

@@ -1,8 +1,8 @@
-"""The typed configuration: its schema, its checks, and `build`, the only caller of Hydra's instantiate."""
+"""The typed configuration: its schema, its checks, and `build`, which calls what a `_target_` names."""
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,7 +21,9 @@ from leafexp.paths import CONF_DIR, ROOT
 from leafexp.training.phases import Phase
 from leafexp.values import check_values
 
-BUILDABLE = ("leafexp.", "keras.")
+# Where what a `_target_` names must be defined. Anything else would run code that a shared YAML brings along.
+FUNCTIONS = ("leafexp.models.", "leafexp.data.catalog.")
+OPTIMIZERS = ("keras.optimizers.", "leafexp.training.optimizer.")
 
 
 @dataclass
@@ -137,31 +139,60 @@ def build(node: dict[str, Any], **arguments: Any) -> Any:
     """What the node's `_target_` returns, called with the node's values and `arguments`.
 
     Raises:
-        UserError: the target lies outside `leafexp.` and `keras.`, is not there, or does not take one of the values.
+        UserError: the target is not a function of `leafexp.models` or `leafexp.data.catalog` and not an optimizer of
+            Keras or leafexp, the node has a target inside, or the target does not take one of the values.
     """
-    # A quarter of a second that --help need not wait for.
-    from hydra.utils import get_method, instantiate
-
     target = str(node.get("_target_"))
-    if not target.startswith(BUILDABLE):
-        raise UserError(f"_target_ must begin with {' or '.join(BUILDABLE)}; got {target!r}.")
-    try:
-        parameters = inspect.signature(get_method(target)).parameters
-    except ImportError as error:
-        raise UserError(f"_target_ {target!r} can't be imported: {str(error).splitlines()[-1]}") from None
+    builder = _builder(target)
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    if inside := next(_special_keys(values), None):
+        raise UserError(f"{target}: {inside} is not allowed inside. Only plain values are; got {node!r}.")
+    parameters = inspect.signature(builder).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for name in {*node, *arguments} - {"_target_"}:
+        for name in {*values, *arguments}:
             if name not in parameters:
                 raise UserError(f"{target} takes no {name!r}. {did_you_mean(name, parameters)}")
     try:
-        return instantiate(node, **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, ValueError | TypeError):
-            raise UserError(f"{target}: {_first_line(cause)}") from cause
-        raise (cause or error) from None
+        return builder(**values, **arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{target}: {_first_line(error)}") from error
+
+
+def _builder(target: str) -> Callable[..., Any]:
+    """The function or optimizer class that `target` names."""
+    # A quarter of a second that --help need not wait for.
+    from hydra.utils import get_object
+
+    refused = UserError(
+        f"_target_ must name a function of {' or '.join(place.rstrip('.') for place in FUNCTIONS)}, or an optimizer of "
+        f"{' or '.join(place.rstrip('.') for place in OPTIMIZERS)}; got {target!r}."
+    )
+    # Looked at first, as importing a module runs it.
+    if not target.startswith(FUNCTIONS + OPTIMIZERS):
+        raise refused
+    try:
+        found = get_object(target)
+    except ImportError as error:
+        raise UserError(f"_target_ {target!r} can't be imported: {str(error).splitlines()[-1]}") from None
+    if inspect.isclass(found):
+        import keras
+
+        # Keras defines its optimizers in keras.src.
+        if issubclass(found, keras.Optimizer) and found.__module__.startswith(("keras.", OPTIMIZERS[1].rstrip("."))):
+            return found
+    # A module's imports can be reached through it: keras, NumPy, os.
+    elif inspect.isfunction(found) and f"{found.__module__}.{found.__name__}" == target:
+        return found
+    raise refused
+
+
+def _special_keys(value: Any) -> Iterator[str]:
+    """Keys by which Hydra would build an object, at any depth."""
+    if isinstance(value, dict):
+        yield from (key for key in value if key in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"))
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _special_keys(item)
 
 
 def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:

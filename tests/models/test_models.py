@@ -127,10 +127,40 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         build(check(["model=cnn"]).model.network, image_size=64, num_classes=3, weights="imagenet")
 
 
-def test_only_leafexp_and_keras_are_built() -> None:
-    with pytest.raises(UserError, match="must begin with leafexp. or keras."):
-        build({"_target_": "os.system", "command": "true"})
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "pathlib.Path.touch",
+        "leafexp.cache.np.load",  # reached through an import
+        "leafexp.models.cnn.keras.models.load_model",
+        "leafexp.models.pretrained.subprocess.run",
+        "leafexp.data.catalog.shutil.rmtree",
+        "leafexp.data.catalog.os",
+        "leafexp.training.optimizer.keras.Model",
+        "keras.optimizers.deserialize",
+        "keras.optimizers.schedules.CosineDecay",
+        "leafexp.models",
+        "None",
+    ],
+)
+def test_only_builders_are_called(target: str) -> None:
+    with pytest.raises(UserError, match="_target_ must name a function of"):
+        build({"_target_": target})
+
+
+def test_a_target_inside_a_node_is_not_built(tmp_path: Path) -> None:
+    touched = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(tmp_path / "x")]}}
+    cnn = check(["model=cnn"]).model.network
+    for value in (touched, [touched], {"a": [touched]}):
+        with pytest.raises(UserError, match="_target_ is not allowed inside"):
+            build({**cnn, "filters": value}, image_size=64, num_classes=3, weights=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_a_builder_does_not_take_are_named() -> None:
     with pytest.raises(UserError, match="takes no 'drop_out'. Did you mean dropout?"):
         build({**check(["model=cnn"]).model.network, "drop_out": 1}, image_size=64, num_classes=3, weights=None)
     with pytest.raises(UserError, match="momentun"):
         build({"_target_": "keras.optimizers.SGD", "momentun": 1}, learning_rate=0.1)
+    assert isinstance(build({"_target_": "keras.optimizers.SGD"}, learning_rate=0.1), keras.Optimizer)

@@ -119,6 +119,31 @@ def test_batch_norm_statistics_follow_the_policy(dataset: Dataset) -> None:
     assert adapted < 0.1 * stale
 
 
+def test_a_phase_without_a_momentum_has_the_models_own_again(dataset: Dataset) -> None:
+    """In whatever order the phases come, and phases.csv says what was in effect."""
+    phases = {
+        "own": Phase("all", 0.25),
+        "set": Phase("all", 0.25, batch_norm_momentum=0.5),
+        "own again": Phase("conv2", 0.25),
+        "still": Phase("all", batch_norm="inference", batch_norm_momentum=0.5),
+    }
+    model, fitted = train(dataset, phases)
+    assert list(fitted.phases["batch_norm_momentum"].iloc[:3]) == [0.999, 0.5, 0.999]
+    assert np.isnan(fitted.phases["batch_norm_momentum"].iloc[3])
+    assert model.get_layer("norm1").momentum == model.get_layer("norm2").momentum == 0.999
+
+
+def test_weight_decay_leaves_out_scales_shifts_and_biases(dataset: Dataset) -> None:
+    model = small_model()
+    before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+    # At a rate of almost nothing, decay alone moves weights: each step takes a thousandth of them.
+    optimizer = lambda *_: keras.optimizers.SGD(1e-6, weight_decay=1e3)  # noqa: E731
+    fit(model, plan({"all": Phase("all")}, 1, pretrained=True), dataset, optimizer, 10, 0, lambda _: None, Speed())
+    for weight in model.trainable_weights:
+        shrunk = 0.999**5 if weight.ndim > 1 else 1.0
+        np.testing.assert_allclose(weight.numpy(), before[weight.path] * shrunk, rtol=2e-4, atol=2e-5)
+
+
 def test_the_same_seed_gives_the_same_numbers(dataset: Dataset) -> None:
     phases = HEAD_THEN | {"tune": Phase("all", 1.0, 0.1)}
     (first, first_fit), (second, second_fit) = train(dataset, phases), train(dataset, phases)

@@ -1,5 +1,10 @@
 """Frozen layers computed once give the same bits as computed in each epoch."""
 
+import importlib
+import linecache
+import shutil
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 
 from leafexp.config import build, check
 from leafexp.data.dataset import Dataset
+from leafexp.paths import CONF_DIR
 from leafexp.training import evaluation, freeze, prefix
 from leafexp.training.fit import Fit, Speed, fit
 from leafexp.training.optimizer import Adam
@@ -39,6 +45,104 @@ def test_computing_the_frozen_prefix_once_changes_no_bit(
     pd.testing.assert_frame_equal(
         predicted, evaluation.predict(made[1].learner, made[1].seen, batch_size), check_exact=True
     )
+
+
+@pytest.mark.parametrize("learns", ["head", "conv2", "all"])
+def test_mixed_precision_trains_by_every_strategy_and_its_prefix_changes_no_bit(
+    dataset: Dataset, learns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        phases = HEAD_THEN | {"tune": Phase(learns, 1.0, 0.1, "train", 0.9)}
+        whole, made, reused = (
+            train(dataset, phases, epochs=2, speed=Speed(cache_prefix=cache)) for cache in (False, True, True)
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert made[1].phases["cached_layers"].iloc[0] > 0
+    assert_identical(whole, made)
+    assert_identical(whole, reused)
+
+
+def base_that_drops(augmented: bool) -> keras.Model:
+    """A base with dropout between its convolutions, behind augmentation where wanted, and a head."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    features = keras.layers.RandomFlip(seed=0, name="flip")(inputs) if augmented else inputs
+    features = keras.layers.Conv2D(4, 3, strides=2, name="conv1")(features)
+    features = keras.layers.SpatialDropout2D(0.5, name="drop1")(features)
+    features = keras.layers.Conv2D(4, 3, strides=2, name="conv2")(features)
+    features = keras.layers.GaussianNoise(1.0, name="noise")(features)
+    features = keras.layers.GlobalAveragePooling2D(name="head_pool")(features)
+    features = keras.layers.Dropout(0.2, name="head_dropout")(features)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="head_probabilities")(features))
+
+
+def test_what_is_frozen_draws_no_random_numbers() -> None:
+    model = base_that_drops(augmented=True)
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    base = keras.Model(model.get_layer("conv1").input, model.get_layer("noise").output)
+    for learns, random in (("all", True), ("conv2", True), ("head", False), ("all", True)):
+        freeze.apply(model, Phase(learns), 5)
+        with freeze.standing_still(model):
+            outputs = [np.asarray(base(images, training=True)) for _ in range(2)]
+        assert np.array_equal(*outputs) != random, learns
+        live = [layer.name for layer in model.layers if prefix.is_live(layer) and freeze.is_random(layer)]
+        # Augmentation goes on whatever is frozen.
+        assert live == ["flip", *({"all": ["drop1", "noise"], "conv2": ["noise"], "head": []}[learns]), "head_dropout"]
+    assert not [layer.name for layer in model.layers if "call" in vars(layer)]
+
+
+def test_the_layers_behind_dropout_are_computed_once_too(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    phases = plan({"head": Phase("head", batch_norm="inference")}, 2, pretrained=True)
+
+    def trained(cache_prefix: bool) -> tuple[keras.Model, Fit]:
+        model = base_that_drops(augmented=False)
+        optimizer = lambda factor, _: Adam(0.01 * factor)  # noqa: E731
+        return model, fit(model, phases, dataset, optimizer, 10, 0, lambda _: None, Speed(cache_prefix=cache_prefix))
+
+    whole, made = trained(False), trained(True)
+    assert list(made[1].phases["cached_layers"]) == [6]
+    assert_identical(whole, made)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [option.stem for option in (CONF_DIR / "model").glob("*.yaml")])
+def test_the_frozen_base_of_every_model_stands_still(model: str) -> None:
+    network = check([f"model={model}"]).model.network
+    built, _ = build(network, image_size=64, num_classes=3, weights=None)
+    freeze.apply(built, Phase("head"), 5)
+    parts = prefix.split(built)
+    assert parts and not [layer.name for layer in parts.tail.layers[1:] if not layer.name.startswith("head_")]
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    with freeze.standing_still(built):
+        np.testing.assert_array_equal(parts.prefix(images, training=True), parts.prefix(images, training=False))
+        before = freeze.frozen_checksum(built)
+        built.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        built.train_on_batch(images, np.array([0, 1]))
+    assert freeze.frozen_checksum(built) == before
+
+
+def test_only_photos_that_train_or_validate_count_in_the_prefix_s_seconds(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    phases = {"head": Phase("head", batch_norm="inference")}
+    few = dataset.table["split"].where(dataset.table["split"] != "train", "unused")
+    few[dataset.rows("train")[:8]] = "train"
+    slow = prefix.take
+    monkeypatch.setattr(prefix, "take", lambda *arguments: (time.sleep(0.2), slow(*arguments))[1])
+    _, fitted = train(replace(dataset, table=dataset.table.assign(split=few)), phases, epochs=1)
+    _, usual = train(dataset, phases, epochs=1)
+    counted, whole = fitted.phases["prefix_seconds"][0], usual.phases["prefix_seconds"][0]
+    # Eight batches of at most 10; of 72 photos 52, or 12, are neither trained nor validated on.
+    assert whole > 1.6 - 0.2 * (12 / 10)
+    assert counted == pytest.approx(whole - (52 - 12) / 10 * 0.2, abs=0.2)
+    assert fitted.total_seconds == pytest.approx(fitted.history["epoch_seconds"].sum(), abs=0.3)
 
 
 @pytest.mark.slow  # traces MobileNetV2 six times
@@ -83,6 +187,72 @@ def test_other_weights_pixels_or_batches_are_other_features(
     kernel, bias = second.get_layer("conv1").get_weights()
     second.get_layer("conv1").set_weights([np.nextafter(kernel, 1), bias])
     assert not reused(second)
+
+
+def features_key(model: keras.Model, dataset: Dataset) -> str:
+    return prefix._key(dataset, model, 10)
+
+
+def test_a_layer_named_like_an_activation_changes_no_key_but_its_own(dataset: Dataset) -> None:
+    def named(name: str, activation: str) -> keras.Model:
+        inputs = keras.Input((32, 32, 3))
+        keras.utils.set_random_seed(0)
+        return keras.Model(inputs, keras.layers.Conv2D(4, 3, activation=activation, name=name)(inputs))
+
+    keys = [features_key(named(name, activation), dataset) for name in ("relu", "tanh", "conv", "keras.layers")
+            for activation in ("relu", "tanh")]  # fmt: skip
+    assert len({*keys[0::2]}) == len({*keys[1::2]}) == 1
+    assert keys[0] != keys[1]
+
+
+def test_where_layers_connect_is_in_the_key(dataset: Dataset) -> None:
+    def subtracted(one: int, other: int) -> keras.Model:
+        inputs = keras.Input((32, 32, 3))
+        parts = [keras.layers.Rescaling(2.0)(inputs), keras.layers.Rescaling(3.0)(inputs)]
+        return keras.Model(inputs, keras.layers.Subtract()([parts[one], parts[other]]))
+
+    assert features_key(subtracted(0, 1), dataset) == features_key(subtracted(0, 1), dataset)
+    assert features_key(subtracted(0, 1), dataset) != features_key(subtracted(1, 0), dataset)
+
+
+OWN_LAYER = """
+import keras
+FACTOR = {factor}
+
+@keras.saving.register_keras_serializable("test_prefix", "{name}")
+class Own(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs {operator} FACTOR
+"""
+
+
+def test_the_code_of_an_own_layer_is_in_the_key(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def key(operator: str, factor: int) -> str:
+        source = OWN_LAYER.format(operator=operator, factor=factor, name="Own")
+        (tmp_path / "own_layer.py").write_text(source)
+        sys.modules.pop("own_layer", None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        linecache.clearcache()
+        inputs = keras.Input((32, 32, 3))
+        return features_key(keras.Model(inputs, importlib.import_module("own_layer").Own()(inputs)), dataset)
+
+    assert key("*", 2) == key("*", 2)
+    assert len({key("*", 2), key("+", 2), key("*", 3)}) == 3
+
+    def closed_over(factor: float) -> str:
+        class Own(keras.layers.Layer):
+            def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+                return inputs * factor
+
+        inputs = keras.Input((32, 32, 3))
+        return features_key(keras.Model(inputs, Own()(inputs)), dataset)
+
+    assert closed_over(2.0) == closed_over(2.0) != closed_over(3.0)
 
 
 def test_nothing_is_computed_once_behind_augmentation() -> None:

@@ -112,8 +112,12 @@ def fit(
             continue
         before = freeze.frozen_checksum(model)
         learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
-        watch.begin_training()
+        # Features of photos that are not trained or validated on are no part of training, though made along.
+        watch.begin_training(0.0 if features is None or features.reused else features.other_seconds)
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
+        # Decay is for what multiplies; scales and shifts of batch norm and biases are left out (He et al. 2019,
+        # arXiv:1812.01187, section 3.2).
+        optimizer.exclude_from_weight_decay([weight for weight in learner.trainable_weights if weight.ndim == 1])
         # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
         # is an object, whose variables are there already, and the optimizer is built.
         accuracy = keras.metrics.SparseCategoricalAccuracy(name=names.ACCURACY)
@@ -150,7 +154,7 @@ def fit(
                 }
             )
         batches = _clocked(training_batches(seen, batch_size, seed, begin, end - begin), watch.waited)
-        with faster(learner, speed.fused_batch_norm, speed.pointwise_matmul):
+        with faster(learner, speed.fused_batch_norm, speed.pointwise_matmul), freeze.standing_still(learner):
             learner.fit(
                 batches,
                 validation_data=evaluation_batches(seen, "validation", batch_size),
@@ -238,9 +242,11 @@ class _EpochWatch(keras.callbacks.Callback):
             # What begins to change now had this value after the best epoch so far.
             self.progress.best_variables.setdefault(key, variable.numpy())
 
-    def begin_training(self) -> None:
-        """The frozen prefix is computed."""
+    def begin_training(self, other_seconds: float) -> None:
+        """The frozen prefix is computed; of the time since the phase began, `other_seconds` do not count."""
         self.training_started = time.perf_counter()
+        self.epoch_started += other_seconds
+        self.started += other_seconds
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if not self.phase_begins:

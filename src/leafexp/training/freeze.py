@@ -1,5 +1,11 @@
 """Freeze strategies put into effect: what learns, how batch norm behaves, and the proof that the rest stood still."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from inspect import signature
+from types import MethodType
+from typing import Any
+
 import keras
 
 from leafexp.errors import UserError, did_you_mean
@@ -10,10 +16,10 @@ from leafexp.training.phases import ALL, HEAD, Phase, adapted_momentum
 def apply(model: keras.Model, phase: Phase, steps_per_epoch: int) -> float | None:
     """Set `trainable` of every layer, and the momentum of batch norm that learns, as `phase` says.
 
-    The model must be compiled anew afterwards.
+    A layer that is not `trainable` afterwards stands still: see `standing_still`. The model must be compiled anew.
 
     Returns:
-        The momentum set, or None where none was.
+        The momentum in effect; None where no batch norm learns, or where the model's own momenta differ.
 
     Raises:
         UserError: the model has no layer named `phase.learns`.
@@ -21,16 +27,61 @@ def apply(model: keras.Model, phase: Phase, steps_per_epoch: int) -> float | Non
     learning = _learning_layers(model, phase.learns)
     momentum = phase.batch_norm_momentum
     momentum = adapted_momentum(steps_per_epoch) if momentum == "auto" else momentum
-    momentum_set = None
+    momenta = set()
     for layer in model.layers:
-        layer.trainable = layer in learning
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+        # Augmentation of the photos goes on whatever is frozen: it draws at random before the first weights.
+        layer.trainable = layer in learning or (is_random(layer) and not _behind_weights(layer))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # A phase before may have set another one.
+            layer.momentum = vars(layer).setdefault("own_momentum", layer.momentum)
             if phase.batch_norm == "inference":
                 # training=False does not hold it still inside fit (keras#20285); this does, gamma and beta included.
                 layer.trainable = False
-            elif momentum is not None:
-                layer.momentum = momentum_set = momentum
-    return momentum_set
+            if layer.trainable:
+                layer.momentum = layer.momentum if momentum is None else momentum
+                momenta.add(layer.momentum)
+    return momenta.pop() if len(momenta) == 1 else None
+
+
+def is_random(layer: keras.layers.Layer) -> bool:
+    """Whether the layer draws random numbers while it trains."""
+    # The states of its random generators are among a layer's variables, not among its weights.
+    return len(layer.variables) > len(layer.weights)
+
+
+@contextmanager
+def standing_still(model: keras.Model) -> Iterator[None]:
+    """Within the block, graphs traced of `model` compute layers that are not `trainable` as they do in inference.
+
+    Else the dropout and stochastic depth of a frozen base would go on drawing random numbers (EfficientNetV2B0 has 15
+    such layers).
+    """
+    still = [layer for layer in model.layers if not layer.trainable and "training" in signature(layer.call).parameters]
+    for layer in still:
+        layer.call = MethodType(_in_inference, layer)
+    try:
+        yield
+    finally:
+        for layer in still:
+            del layer.call
+
+
+def _in_inference(layer: keras.layers.Layer, *inputs: Any, training: bool | None = None, **arguments: Any) -> Any:  # noqa: ARG001
+    return type(layer).call(layer, *inputs, training=False, **arguments)
+
+
+def _behind_weights(layer: keras.layers.Layer) -> bool:
+    """Whether anything that the layer's input comes from has weights."""
+    seen, waiting = set(), [layer]
+    while waiting:
+        for node in waiting.pop()._inbound_nodes:
+            for parent in (tensor._keras_history.operation for tensor in node.input_tensors):
+                if getattr(parent, "weights", None):
+                    return True
+                if parent not in seen:
+                    seen.add(parent)
+                    waiting.append(parent)
+    return False
 
 
 def frozen_checksum(model: keras.Model) -> str:

@@ -1,7 +1,6 @@
 """The frozen prefix: the part of a model before its first layer that learns, computed once for all runs."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,9 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from leafexp.arithmetic import arithmetic
 from leafexp.cache import get_or_make, key_of, take
 from leafexp.data.dataset import Dataset
 from leafexp.models.pretrained import checksum
+from leafexp.training.freeze import is_random
+from leafexp.training.layer_code import layer_code
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class Features:
 
     Attributes:
         dataset: the images with these outputs in place of their pixels.
-        seconds: what computing them took, in this run or in an earlier one.
-        forward_seconds: of these without tracing the graph, per image.
+        seconds: what computing those of the training and validation images took, in this run or in an earlier one.
+        other_seconds: what those of the other images took.
+        forward_seconds: of `seconds` without tracing the graph, per image.
         reused: whether it was an earlier one.
     """
 
     dataset: Dataset
     seconds: float
+    other_seconds: float
     forward_seconds: float
     reused: bool
 
@@ -45,8 +49,8 @@ class Features:
 def split(model: keras.Model) -> Split | None:
     """Cut a functional model at the last tensor before anything learns; None where no weights come before that.
 
-    Layers that are random in training (dropout, augmentation) stay in the tail. The two parts share their layers, and
-    so their weights, with `model`.
+    Layers that draw random numbers (augmentation, dropout of what learns) stay in the tail. The two parts share their
+    layers, and so their weights, with `model`.
     """
     layers = model.layers
     first_live = next((index for index, layer in enumerate(layers) if is_live(layer)), len(layers))
@@ -92,10 +96,15 @@ def features(dataset: Dataset, prefix: keras.Model, batch_size: int, cache_bytes
         make,
         cache_bytes,
     )
+    # Made for all images, so that runs with other splits share them.
+    per_image = stored.about["forward_seconds"]
+    others = int((~dataset.table["split"].isin(("train", "validation"))).sum())
+    other_seconds = per_image * min(others, max(images - batch_size, 0))
     return Features(
         replace(dataset, pixels=stored.array, pixels_hash=stored.key),
-        stored.about["seconds"],
-        stored.about["forward_seconds"],
+        stored.about["seconds"] - other_seconds,
+        other_seconds,
+        per_image,
         stored.reused,
     )
 
@@ -104,20 +113,34 @@ def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:
     """SHA-256 of all that decides the features: pixels, layers, weights, and what decides the order of sums."""
     graph = prefix.get_config()
     graph.pop("name")
-    structure = json.dumps(graph, default=str)
-    # Keras numbers the layers that were not named, and whether a layer without weights learns changes nothing.
-    for place, layer in enumerate(prefix.layers):
-        structure = structure.replace(f'"{layer.name}"', f'"{place}"')
-    structure = structure.replace('"trainable": true', '"trainable": false')
-    software = [tf.__version__, keras.__version__, os.environ.get("TF_ENABLE_ONEDNN_OPTS")]
-    return key_of(*software, dataset.pixels_hash, structure, checksum(prefix.weights), batch_size)
+    # Keras numbers the layers that were not named, and none of these learns.
+    places = {layer["name"]: place for place, layer in enumerate(graph["layers"])}
+    for layer in graph["layers"]:
+        layer["name"] = layer["config"]["name"] = places[layer["name"]]
+        layer["config"].pop("trainable", None)
+    structure = json.dumps(_renamed(graph, places), default=str)
+    code = [layer_code(layer) for layer in prefix.layers]
+    made_by = [tf.__version__, keras.__version__, *arithmetic()]
+    return key_of(made_by, dataset.pixels_hash, structure, code, checksum(prefix.weights), batch_size)
+
+
+def _renamed(part: Any, places: dict[str, int]) -> Any:
+    """A part of a model's configuration in which connections name layers by their places."""
+    if isinstance(part, dict):
+        return {
+            name: [places[value[0]], *value[1:]] if name == "keras_history" else _renamed(value, places)
+            for name, value in part.items()
+        }
+    if isinstance(part, list | tuple):
+        if len(part) == 3 and part[0] in places and all(isinstance(number, int) for number in part[1:]):
+            return [places[part[0]], *part[1:]]
+        return [_renamed(value, places) for value in part]
+    return part
 
 
 def is_live(layer: keras.layers.Layer) -> bool:
     """Whether the layer's output may differ from one epoch to the next: it learns, or it draws random numbers."""
-    # The states of its random generators are among a layer's variables, not among its weights.
-    random = len(layer.variables) > len(layer.weights)
-    return random or bool(layer.trainable and layer.weights)
+    return bool(layer.trainable and (layer.weights or is_random(layer)))
 
 
 def _outputs(layer: keras.layers.Layer) -> list[keras.KerasTensor]:
