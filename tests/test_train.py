@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from leafexp.errors import UserError
 from leafexp.paths import cache_folder
 from leafexp.run import Result, train
 from leafexp.tracking.claim import end_silent_runs
+from leafexp.tracking.run import TrackedRun
 from leafexp.tracking.store import open_store
 from tests.conftest import write_photos
 
@@ -198,6 +199,47 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
     )
     assert len(ended.outputs.model_outputs) == 1
     assert not list(cache_folder().glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "older", "gone"])
+def test_a_run_whose_checkpoint_is_damaged_is_begun_anew_and_logs_no_epoch_twice(
+    folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = config(folder, f"tracking.experiment=damaged_{damage}", "epochs=3")
+    saved: dict[int, bytes] = {}
+
+    def log_epoch(self: object, row: dict[str, float], log: Callable[..., None] = TrackedRun.log_epoch) -> None:
+        log(self, row)
+        (file,) = cache_folder().glob("checkpoints/*")
+        saved[int(row["epoch"])] = file.read_bytes()
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrackedRun, "log_epoch", log_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(started, "cut off")
+    (file,) = cache_folder().glob("checkpoints/*")
+    middle = len(saved[2]) // 2
+    content = {
+        "cut": saved[2][:middle],
+        "changed": saved[2][:middle] + bytes([saved[2][middle] ^ 255]) + saved[2][middle + 1 :],
+        "older": saved[1],
+        "gone": b"",
+    }[damage]
+    file.write_bytes(content) if content else file.unlink()
+    result = train(started, "again")
+    assert "is not here or damaged: starting anew" in caplog.text
+    runs = mlflow.search_runs(experiment_names=[f"damaged_{damage}"], output_format="list")
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]
+    ended = mlflow.get_run(result.run_id)
+    assert [steps_logged_twice(run) for run in runs] == [[], []]
+    assert [point.step for point in mlflow.MlflowClient().get_metric_history(ended.info.run_id, names.LOSS)] == [
+        1,
+        2,
+        3,
+    ]
+    file.unlink(missing_ok=True)
 
 
 @pytest.mark.usefixtures("run")

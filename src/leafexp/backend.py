@@ -8,8 +8,11 @@ from typing import Any
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, imported with the settings that make it fast, silent and the same in every process."""
+    """TensorFlow, imported with the settings that make it fast, silent and the same in every process; Keras too."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # They would end training early, and say nothing.
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        os.environ.pop(name, None)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Operators side by side share oneDNN's threads by chance, and with them the order of sums: two runs of MobileNetV2
     # then differ from the sixth digit on (TensorFlow 2.21). One after the other they are bit-identical, and no slower.
@@ -18,7 +21,12 @@ def import_tensorflow() -> Any:
     # image's features do not depend on the size of its batch, which the cached prefix relies on.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _silent_libraries():
+        import keras
         import tensorflow as tf
+    # ~/.keras/keras.json may say otherwise, as another project left it: other networks and figures.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
     return tf
 
 

@@ -1,40 +1,140 @@
-"""What decides a run's result, as one hash: runs with the same identity are the same run."""
+"""What decides a run's result, typed and made in one place; runs whose deciding parts are the same are the same run."""
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from leafexp.arithmetic import arithmetic
 from leafexp.cache import key_of
-from leafexp.names import NOT_CONFIGURATION
 from leafexp.paths import cache_folder
+from leafexp.training.phases import plan
 
-# The photos' contents and labels stand for where they come from.
-_NOT_DECIDING = (*NOT_CONFIGURATION, "data.name", "data.source.", "data.group_pattern", "data.classes")
-_SOURCES = ("data", "models", "training", "run.py")
+if TYPE_CHECKING:
+    from leafexp.config import Config
+
+# The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
+_DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
+_SPLIT = {"validation_share", "test_share", "split_seed"}
+_SOURCES = ("data", "models", "training", "run.py", "backend.py")
+_SOURCES_ELSEWHERE = ("data/leafsim", "data/catalog.py", "data/audit.py")  # the photos stand for what these make
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
+_DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 
 
-def identity(params: Mapping[str, Any], photos: pd.DataFrame, weights_sha256: str | None) -> str:
-    """SHA-256 over all that decides a run's result, and nothing else.
+@dataclass(frozen=True)
+class Deciding:
+    """All that decides a run's result, and nothing else.
+
+    Where things lie, what they are called, and what costs time alone is left out.
+
+    Attributes:
+        network: the function that builds the network, and its values.
+        weights: SHA-256 of the pretrained weights, None without.
+        photos: SHA-256 over label, rank of the group, given part and content of each photo, in the order of paths.
+        data: how the photos are read, and which are left out.
+        split: of the parts that are drawn, shares and seed; empty where all are given.
+        phases: what learns, epochs, learning rate and batch norm, phase by phase.
+        optimizer: the optimizer, its values, and the course of the learning rate.
+        trainer: images a step, and how a step is computed.
+        seed: of weights, dropout and the order of photos.
+        code: SHA-256 of the sources that train, without comments and docstrings.
+        libraries: versions of those that compute.
+        arithmetic: what of the machine decides how sums are rounded.
+    """
+
+    network: Mapping[str, Any]
+    weights: str | None
+    photos: str
+    data: Mapping[str, Any]
+    split: Mapping[str, Any]
+    phases: list[Mapping[str, Any]]
+    optimizer: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+    seed: int
+    code: str
+    libraries: list[str]
+    arithmetic: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """The run's identity."""
+        return key_of([[part.name, _sorted(getattr(self, part.name))] for part in fields(self)])
+
+
+def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Deciding:
+    """What decides the result of a run.
 
     Args:
-        params: the configuration, flat; of it, where things lie and what they are called does not count.
-        photos: columns path (from the data's folder), label, group, sha256, and split where it is given.
-        weights_sha256: checksum of the pretrained weights, None without.
+        config: its configuration.
+        photos: the catalog, sorted by path: columns path, label, group, sha256, and split where it is given.
+        weights: SHA-256 of the pretrained weights, None without.
     """
-    settings = {name: value for name, value in params.items() if not name.startswith(_NOT_DECIDING)}
-    columns = [name for name in ("path", "label", "group", "split", "sha256") if name in photos]
-    versions = [importlib.metadata.version(library) for library in _LIBRARIES]
-    onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")
-    rows = photos[columns].astype(str).to_numpy().tolist()
-    return key_of(sorted(settings.items()), columns, rows, weights_sha256, _code_sha256(), versions, onednn)
+    data, trainer = asdict(config.data), asdict(config.trainer)
+    optimizer = asdict(config.optimizer)
+    parts = {"validation", "test"} - set(photos.get("split", ()))
+    drawn = {f"{part}_share": data[f"{part}_share"] for part in sorted(parts)}
+    seeded = bool(parts) or data["train_per_class"] is not None
+    return Deciding(
+        network=config.model.network,
+        weights=weights,
+        photos=_photos(photos),
+        data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT},
+        split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
+        phases=list(_phases(config)),
+        optimizer={name: value for name, value in optimizer.items() if name in _of_optimizer(optimizer["schedule"])},
+        # The cached prefix changes no bit.
+        trainer={name: value for name, value in trainer.items() if name != "cache_prefix"},
+        seed=config.seed,
+        code=_code_sha256(),
+        libraries=[f"{name} {importlib.metadata.version(name)}" for name in _libraries(config)],
+        arithmetic=arithmetic(),
+    )
+
+
+def _photos(photos: pd.DataFrame) -> str:
+    # Groups are drawn in the order of their names: their ranks stand for names, which may begin with a folder.
+    columns = {"label": photos["label"], "group": pd.factorize(photos["group"].astype(str), sort=True)[0]}
+    if "split" in photos:
+        columns["split"] = photos["split"]
+    columns["sha256"] = photos["sha256"]
+    return key_of(list(columns), pd.DataFrame(columns).astype(str).to_numpy().tolist())
+
+
+def _phases(config: "Config") -> Iterator[dict[str, Any]]:
+    for planned in plan(config.freeze.phases, config.epochs, config.model.weights is not None):
+        phase = asdict(planned.phase)
+        rate = config.optimizer.learning_rate * phase.pop("learning_rate_factor")
+        del phase["epoch_share"]
+        if phase["batch_norm"] == "inference":
+            del phase["batch_norm_momentum"]
+        yield {**phase, "epochs": planned.epochs, "learning_rate": rate}
+
+
+def _of_optimizer(schedule: str) -> set[str]:
+    """The keys that count beside the phases' learning rates."""
+    return {"keras", "schedule", "warmup_epochs"} | ({"step_epochs", "step_factor"} if schedule == "step" else set())
+
+
+def _libraries(config: "Config") -> tuple[str, ...]:
+    duplicates = _DUPLICATES_LIBRARIES if config.data.groups == "near_duplicates" else ()
+    limited = ("pandas",) if config.data.train_per_class is not None else ()  # draws the order of groups
+    return (*_LIBRARIES, *duplicates, *limited)
+
+
+def _sorted(value: Any) -> Any:
+    """With the keys of mappings in order: nothing depends on the order in which YAML files gave them."""
+    if isinstance(value, Mapping):
+        return {str(name): _sorted(value[name]) for name in sorted(value, key=str)}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def weights_sha256(weights: str, network: Mapping[str, Any], image_size: int) -> str | None:
@@ -68,5 +168,20 @@ def _code_sha256() -> str:
     digest = hashlib.sha256()
     for place in _SOURCES:
         for file in sorted([package / place] if place.endswith(".py") else (package / place).rglob("*.py")):
-            digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+            name = file.relative_to(package).as_posix()
+            if not name.startswith(_SOURCES_ELSEWHERE):
+                digest.update(f"{name}\n{code_of(file.read_text(encoding='utf-8'))}".encode())
     return digest.hexdigest()
+
+
+def code_of(source: str) -> str:
+    """The syntax tree of `source` in words, without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)]
+    return ast.dump(tree)
+
+
+def _is_text(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)

@@ -56,7 +56,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
         KeyboardInterrupt: the run is tracked as KILLED, and goes on when it is started again.
     """
     from leafexp.data.pixels import checksums
-    from leafexp.identity import identity
+    from leafexp.identity import deciding
     from leafexp.tracking import claim, run
     from leafexp.tracking.machine import git_commit
     from leafexp.tracking.store import open_store
@@ -87,7 +87,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
         # Without its photos or weights a run has no identity, but it has failed nevertheless.
         with run.tracked(store, row, tags, settings):
             raise
-    tags[names.IDENTITY] = identity(names.flat(settings), photos, weights)
+    tags[names.IDENTITY] = deciding(config, photos, weights).sha256
     with claim.held(tags[names.IDENTITY]):
         earlier = claim.look_up(store, tags[names.IDENTITY])
         if earlier.finished and not config.rerun:
@@ -95,13 +95,10 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
             _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
             return Result(earlier.finished.info.run_id, skipped=True)
         unfinished = earlier.unfinished
-        if (
-            unfinished
-            and names.LOSS in unfinished.data.metrics
-            and not _checkpoint_file(unfinished.info.run_id).exists()
-        ):
+        if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
             log.warning(
-                "The checkpoint of run %s, which was cut off, is not here: starting anew.", unfinished.info.run_id
+                "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
+                unfinished.info.run_id,
             )
             unfinished = None
         with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
@@ -323,6 +320,19 @@ def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | N
     if source and config.model.weights == "imagenet":
         note_imagenet(config.model.network, config.data.image_size, source.sha256)
     return model, source
+
+
+def _can_go_on(run_id: str, epochs_logged: int) -> bool:
+    """Whether the checkpoint of a run holds all epochs that the store has; else it would log epochs a second time."""
+    if not epochs_logged:
+        return True
+    if not _checkpoint_file(run_id).exists():
+        return False
+    import_tensorflow()
+    from leafexp.training.checkpoint import Checkpoint
+
+    progress = Checkpoint(_checkpoint_file(run_id)).load()
+    return progress is not None and len(progress.history) >= epochs_logged
 
 
 def _checkpoint_file(run_id: str) -> Path:

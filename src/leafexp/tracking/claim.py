@@ -132,3 +132,10 @@ def end_silent_runs(store: Store) -> int:
         client.set_tag(run.info.run_id, names.ERROR, reason)
         client.set_terminated(run.info.run_id, "KILLED", end_time=int(heard * 1000))
     return len(silent)
+
+
+def epochs_logged(store: Store, run: Run) -> int:
+    """The last epoch that the store has of a run, 0 where it has none."""
+    if names.LOSS not in run.data.metrics:
+        return 0
+    return max(point.step for point in MlflowClient(store.uri).get_metric_history(run.info.run_id, names.LOSS))

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,14 +114,14 @@ class Checkpoint:
         try:
             with np.load(self.file, allow_pickle=False) as saved:
                 arrays = dict(saved)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            facts = json.loads(str(arrays.pop(_FACTS)))
+            facts["best_rank"] = tuple(facts["best_rank"])
+            variables = _under("model/", arrays)
+            best = _under("best/", arrays) or variables
+            optimizer = list(_under("optimizer/", arrays).values())
+            return Progress(**facts, variables=variables, best_variables=dict(best), optimizer=optimizer)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
             return None
-        facts = json.loads(str(arrays.pop(_FACTS)))
-        facts["best_rank"] = tuple(facts["best_rank"])
-        variables = _under("model/", arrays)
-        best = _under("best/", arrays) or variables
-        optimizer = list(_under("optimizer/", arrays).values())
-        return Progress(**facts, variables=variables, best_variables=dict(best), optimizer=optimizer)
 
 
 def _sync(folder: Path) -> None:
