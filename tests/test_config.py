@@ -34,6 +34,20 @@ MISTAKES = {
     ("model.weights=/nowhere.h5",): "model.weights=/nowhere.h5 is not a file",
     ("model=[cnn",): "Can't read the command line",
     ("++freeze.phases.head.lerns=all",): "Did you mean freeze.phases.head.learns?",
+    ("optimizer.learning_rate=inf",): "optimizer.learning_rate must be a finite number; got inf.",
+    ("optimizer.learning_rate=nan",): "optimizer.learning_rate must be a finite number; got nan.",
+    ("model=cnn", "model.network.filters=[8,inf]"): "model.network.filters must be a finite number; got [8, inf].",
+    ("seed=5000000000",): "seed must be in [0, 2147483647]; got 5000000000.",
+    ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295]; got -1.",
+    ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
+    ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
+    ("+optimizer.keras.use_ema=true",): "optimizer.keras.use_ema must be false, as a run that was cut off could not",
+    ("hydra.sweeper.params={seed:1}",): "hydra.sweeper.params belongs into YAML files.",
+    ("+hydra.sweeper.params.seed=1",): "hydra.sweeper.params belongs into YAML files.",
+    ("model=null",): "model=null can't be composed",
+    ("~model",): "model.name",
+    ("experiment=why_partial_failed,report128",): "can't be one of several values: experiment=why_partial_failed, ",
+    ("seed=0,1", "experiment=smoke,report128"): "can't be one of several values: experiment=smoke, ",
 }
 
 

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from leafexp.errors import UserError, did_you_mean
@@ -206,17 +206,30 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     """
     searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        axes = [values for override in _parse(overrides) if (values := _values(override))]
+        parsed = _parse(overrides)
+        if any(override.get_key_element().lstrip("+~").startswith("hydra.sweeper.params") for override in parsed):
+            raise UserError("hydra.sweeper.params belongs into YAML files. Here, give the values: -m seed=0,1,2.")
+        axes = [values for override in parsed if (values := _values(override))]
         firsts = [axis[0] for axis in axes]
-        composed = _compose(searched, firsts)
+        composed, swept = _compose(searched, firsts)
         config = load(composed)
         groups = GlobalHydra.instance().config_loader().list_groups("")
         for position, axis in enumerate(axes):
+            others = [*firsts[:position], *firsts[position + 1 :]]
+            sweeps = [swept]
             for value in axis[1:]:
                 if _key(value) in groups:
-                    load(_compose(searched, [*firsts[:position], value, *firsts[position + 1 :]]))
+                    option, its_sweep = _compose(searched, [*others, value])
+                    load(option)
+                    sweeps.append(its_sweep)
                 else:
                     load(_updated(composed, value))
+            # Hydra would pass over a sweep that an option among several brings.
+            if len(sweeps) > 1 and any(sweeps) and sweeps != [_compose(searched, others)[1]] * len(sweeps):
+                raise UserError(
+                    f"A study with a sweep of its own can't be one of several values: {', '.join(axis)}. "
+                    "Give one command for each."
+                )
     return config
 
 
@@ -253,12 +266,19 @@ def _updated(composed: DictConfig, override: str) -> DictConfig:
     return copy
 
 
-def _compose(searched: list[str], overrides: list[str]) -> DictConfig:
+def _compose(searched: list[str], overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration, and the sweep that it brings along."""
     try:
-        return compose("config", overrides=[*searched, *overrides])
+        composed = compose("config", overrides=[*searched, *overrides], return_hydra_config=True)
+        swept = dict(composed.hydra.sweeper.params or {})
+        with open_dict(composed):
+            del composed["hydra"]
+        return composed, swept
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         raise UserError(f"There is no {group}={name}. {did_you_mean(name, error.options or [])}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{' '.join(overrides)} can't be composed: {_first_line(error)}.") from None
     except ConfigCompositionException as error:
         merging, _, override = _first_line(error).rpartition("merging override ")
         if merging and error.__cause__:

@@ -51,7 +51,7 @@ def _run(arguments: list[str]) -> int:
 
     from leafexp import config as configuration
 
-    overrides = [argument for argument in arguments if not argument.startswith("-") and "=" in argument]
+    overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     try:
         config = configuration.check(overrides, _option(arguments, "--config-dir", "-cd"))
     except UserError as error:

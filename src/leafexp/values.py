@@ -1,10 +1,13 @@
 """What each value of the configuration may be."""
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp import names
 from leafexp.errors import UserError, did_you_mean
 from leafexp.training.phases import BATCH_NORM_POLICIES
 
@@ -30,14 +33,18 @@ def check_values(config: "Config") -> None:
             raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
 
     data, optimizer = config.data, config.optimizer
+    for key, value in names.flat(asdict(config)).items():
+        for number in value if isinstance(value, list) else [value]:
+            expect(not isinstance(number, float) or math.isfinite(number), key, "a finite number", value)
     expect(config.epochs >= 1, "epochs", "at least 1", config.epochs)
-    expect(config.seed >= 0, "seed", "0 or more", config.seed)
+    expect(0 <= config.seed < 2**31, "seed", "in [0, 2147483647]", config.seed)
+    expect(0 <= data.split_seed < 2**32, "data.split_seed", "in [0, 4294967295]", data.split_seed)
     expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
     expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
     named = config.sweep is None or re.fullmatch(r"[\w.+-]+", config.sweep)
     expect(bool(named), "sweep", "of letters, digits and . _ + -, as it names a folder and a tag", config.sweep)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
-    expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
+    expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     expect_choice("data.groups", data.groups, GROUPS)
     expect_choice("data.audit", data.audit, AUDIT_POLICIES)
@@ -61,6 +68,11 @@ def check_values(config: "Config") -> None:
     expect_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
     expect(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", "0 or more", optimizer.warmup_epochs)
     expect(optimizer.step_epochs > 0, "optimizer.step_epochs", "over 0", optimizer.step_epochs)
+    expect(optimizer.step_factor > 0, "optimizer.step_factor", "over 0", optimizer.step_factor)
+    averaged = optimizer.keras.get("use_ema", False)
+    expect(
+        not averaged, "optimizer.keras.use_ema", "false, as a run that was cut off could not go on with it", averaged
+    )
     expect(len(config.freeze.phases) > 0, "freeze.phases", "at least one phase", {})
     for name, phase in config.freeze.phases.items():
         key = f"freeze.phases.{name}"
