@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import CHECKOUT
 
@@ -61,3 +63,15 @@ def test_every_import_is_declared() -> None:
     used = {name.split(".")[0] for file in SOURCE.rglob("*.py") for name in imports(file)}
     assert used - known == set()
     assert known - used - sys.stdlib_module_names == {"hydra-joblib-launcher"}  # Hydra finds it by itself
+
+
+def test_every_dependency_is_pinned_in_its_range() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    pinned: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (CHECKOUT / "constraints.txt").read_text(), re.MULTILINE):
+        pinned.setdefault(canonicalize_name(name), set()).add(version)
+    for line in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
+        wanted = Requirement(line)
+        assert pinned[canonicalize_name(wanted.name)], line
+        assert all(wanted.specifier.contains(version) for version in pinned[canonicalize_name(wanted.name)]), line
+    assert "://" not in (CHECKOUT / "constraints.txt").read_text(), "no address of an index"
