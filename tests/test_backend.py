@@ -44,4 +44,4 @@ def test_keras_is_the_same_in_every_home(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         found.add(done.stdout)
-    assert found == {"tensorflow channels_last float32 1e-07 None None 2268259 float32\n"}
+    assert found == {"tensorflow channels_last float32 1e-07 None None 2268250 float32\n"}
