@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import STUDY, study_run
+from golden import CLASSES, STUDY, study_run
 from PIL import Image
 
 from leafexp import names
@@ -30,11 +30,13 @@ def tracked(run: Run, folder: Path) -> Run:
     assert run.predictions is not None
     right = run.predictions["label"] == run.predictions["predicted"]
     of_label = np.where(right, 0.9, 0.1) - np.arange(len(right)) * 1e-6
+    of_others = (1 - of_label) / (len(CLASSES) - 1)
     predictions = run.predictions.assign(
         label=[EVIL if label == "leaf" else label for label in run.predictions["label"]],
         predicted=[EVIL if label == "leaf" else label for label in run.predictions["predicted"]],
     )
-    predictions[f"probability_{EVIL}"], predictions["probability_blight"] = of_label, 1 - of_label
+    for name in (EVIL, *CLASSES[1:]):
+        predictions[f"probability_{name}"] = np.where(predictions["label"] == name, of_label, of_others)
     jpeg = io.BytesIO()
     Image.new("RGB", (32, 32), "green").save(jpeg, "JPEG")
     photo = {
