@@ -171,10 +171,11 @@ def make_predictions(right: int, first_wrong: int) -> pd.DataFrame:
     )
 
 
-def log_runs(client: Any, experiment_id: str, runs: list[Run], scratch: Path) -> None:
-    """Write runs into a store as the training does: flat, one value an epoch, predictions as an artifact."""
+def log_runs(client: Any, experiment_id: str, runs: list[Run], scratch: Path) -> list[str]:
+    """Write runs into a store as the training does: flat, one value an epoch, predictions as an artifact; their ids."""
     from mlflow.entities import Metric, Param, RunTag
 
+    run_ids = []
     for run in runs:
         run_id = client.create_run(experiment_id, start_time=run.started, run_name=run.name).info.run_id
         points = [
@@ -189,3 +190,5 @@ def log_runs(client: Any, experiment_id: str, runs: list[Run], scratch: Path) ->
             run.predictions.to_csv(scratch / names.PREDICTIONS_FILE, index=False)
             client.log_artifact(run_id, str(scratch / names.PREDICTIONS_FILE))
         client.set_terminated(run_id, run.status, end_time=run.started + 1)
+        run_ids.append(run_id)
+    return run_ids

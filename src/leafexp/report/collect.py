@@ -16,7 +16,7 @@ from leafexp.report.artifacts import parse_predictions, read_texts
 from leafexp.report.history import read_curves
 from leafexp.report.settings import with_missing_settings
 from leafexp.report.store import ask, no_garbage_collection, open_client, without_password
-from leafexp.report.wording import counted
+from leafexp.report.wording import counted, one_line
 
 # The tags by which a run is known as leafexp's: every version has written them.
 MARKS = (names.ROW, names.MODEL, names.FREEZE)
@@ -225,11 +225,11 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
     return [
         Run(
             run_id=run.info.run_id,
-            name=_one_line(run.info.run_name or run.info.run_id),
+            name=one_line(run.info.run_name or run.info.run_id),
             status=run.info.status,
             started=run.info.start_time or 0,
-            tags={key: value if key in _VERBATIM else _one_line(value) for key, value in run.data.tags.items()},
-            params={key: _one_line(value) for key, value in run.data.params.items()},
+            tags={key: value if key in _VERBATIM else one_line(value) for key, value in run.data.tags.items()},
+            params={key: one_line(value) for key, value in run.data.params.items()},
             metrics=_possible(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
             experiment_id=run.info.experiment_id or "",
@@ -292,7 +292,7 @@ def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
     texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
     tables = [parse_predictions(text) for text in texts]
     return [
-        replace(run, curves=_shares(curves[run.run_id]), predictions=table if _whole(table, run) else None)
+        replace(run, curves=_possible_epochs(curves[run.run_id]), predictions=table if _whole(table, run) else None)
         for run, table in zip(runs, tables, strict=True)
     ]
 
@@ -302,23 +302,16 @@ def _whole(table: pd.DataFrame | None, run: Run) -> bool:
     return table is not None and len(table) == run.metrics.get(names.TEST_IMAGES, len(table))
 
 
-def _shares(curves: pd.DataFrame) -> pd.DataFrame:
-    """The curves, accuracies that are no shares in [0, 1] left out."""
-    accuracies = curves.columns.intersection([names.ACCURACY, names.VAL_ACCURACY])
-    return curves.assign(**{name: curves[name].where(curves[name].between(0, 1)) for name in accuracies})
+def _possible_epochs(curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves without values that can't be: none is below 0, an accuracy is a share in [0, 1]."""
+    most = {name: 1 if name in (names.ACCURACY, names.VAL_ACCURACY) else _MOST for name in curves}
+    return curves.where((curves >= 0) & (curves <= pd.Series(most, dtype=float)))
 
 
 def _possible(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that can be: none is below 0. Those of epochs and the test accuracy are judged later."""
     judged_later = (*names.EPOCH_METRICS, names.TEST_ACCURACY)
     return {key: value for key, value in metrics.items() if key in judged_later or 0 <= value < _MOST}
-
-
-def _one_line(text: str) -> str:
-    """The text without what would break a line, a table or a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def number(text: str) -> float:
@@ -367,4 +360,4 @@ def why_not(run: Run) -> str:
     if run.status == "FINISHED":
         return run.fault
     lines = run.tags.get(names.ERROR, "").strip().splitlines() or ["no reason logged"]
-    return "still running, or its process is gone" if run.status == "RUNNING" else _one_line(lines[0])[:200]
+    return "still running, or its process is gone" if run.status == "RUNNING" else one_line(lines[0])[:200]

@@ -113,12 +113,13 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
     facts.append("Weights: " + "; ".join(f"{source}: {', '.join(labels)}" for source, labels in sources.items()) + ".")
     for precision, labels in _by_precision(rows).items():
         facts.append(f"Computed in {precision}, not float32: {', '.join(labels)}.")
-    commits = sorted({_commit(run.tags.get(names.GIT_COMMIT, "?")) for row in rows for run in row.runs})
-    return [*facts, f"Code: git commit {', '.join(commits)}."]
+    return [*facts, f"Code: git commit {commits([run for row in rows for run in row.runs])}."]
 
 
-def _commit(text: str) -> str:
-    return text[:12] if " " not in text else text  # "none (leafexp 0.1.0)" where there is no repository
+def commits(runs: Sequence[Run]) -> str:
+    """The commits that the runs were made from, shortened; `none (leafexp 0.1.0)` where there was no repository."""
+    found = {run.tags.get(names.GIT_COMMIT, "?") for run in runs}
+    return ", ".join(sorted({commit if " " in commit else commit[:12] for commit in found}))
 
 
 def _of_leaves(row: Row) -> str:

@@ -20,11 +20,11 @@ from leafexp.findings import facts
 from leafexp.report import charts
 from leafexp.report.artifacts import parse_pictures, read_texts
 from leafexp.report.collect import Run
-from leafexp.report.content import Report, data_facts, header, limits, more_tables, warnings
+from leafexp.report.content import Report, commits, data_facts, header, limits, more_tables, warnings
 from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row
 from leafexp.report.table import shown_table
-from leafexp.report.wording import CODE
+from leafexp.report.wording import CODE, counted
 
 MOST_MATRICES = 12
 WORST_PHOTOS = 12
@@ -82,6 +82,8 @@ def make_page(report: Report, tracking_uri: str) -> str:
         photos=worst_photos(rows, tracking_uri),
         found=facts(audit) if audit else [],
         pairs=audit["pairs"] if audit else [],
+        counted=counted,
+        commits=commits,
         breakable=Markup("_<wbr>"),
         rows=[(row, links.places[row.name]) for row in rows],
         tag=names,

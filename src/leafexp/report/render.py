@@ -27,7 +27,7 @@ from leafexp.report.table import (
     print_table,
     shown_table,
 )
-from leafexp.report.wording import CODE, in_markdown, plain_in_markdown
+from leafexp.report.wording import CODE, in_markdown, one_line, plain_in_markdown
 
 MARKDOWN, LATEX = "github", "latex_booktabs"
 LINE_WIDTH = 120
@@ -70,7 +70,7 @@ def write_report(
         written = {
             "report.md": markdown,
             "table.csv": as_csv(table),
-            "table.tex": print_table(table, LATEX) + "\n",
+            "table.tex": print_frame(shown_table(table).map(one_line), LATEX) + "\n",
             "pairs.csv": as_csv(pairs_table(report.comparisons)),
             "matched.csv": as_csv(report.matched),
             "report.html": page,
@@ -91,7 +91,7 @@ def as_text(report: Report) -> str:
         "\n".join(_wrap(line) for line in [*header(selection), *_shouted(report)]),
         "\n".join(_wrap(line) for line in report.headline),
         "\n".join(_wrap(line) for line in data_facts(rows)),
-        print_table(table),
+        print_table(table.assign(model=table["model"].map(one_line))),
         "\n".join(_wrap(line) for line in limits(report)),
     ]
     blocks += ["\n".join([answer.question, *(_wrap(line, "- ") for line in answer.sentences)]) for answer in answers]
@@ -141,7 +141,7 @@ def _bullets(lines: Sequence[str]) -> str:
 
 
 def _wrap(line: str, bullet: str = "") -> str:
-    whole = CODE.sub(lambda command: command[0].replace(" ", "\0"), line)  # a command stays on one line
+    whole = CODE.sub(lambda command: command[0].replace(" ", "\0"), one_line(line))  # a command stays on one line
     filled = textwrap.fill(
         whole,
         LINE_WIDTH,

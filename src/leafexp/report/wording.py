@@ -53,6 +53,11 @@ def p_value(value: float) -> str:
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.3g}"
 
 
+def one_line(text: str) -> str:
+    """The text without what would break a line or turn a terminal's colours or direction."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def code(text: str) -> str:
     """A text as Markdown's code, between as many backticks as it takes."""
     longest = max(map(len, re.findall("`+", text)), default=0)
@@ -66,15 +71,15 @@ def in_markdown(sentence: str) -> str:
     for match in CODE.finditer(sentence):
         parts += [plain_in_markdown(sentence[end : match.start()]), match[0]]
         end = match.end()
-    return "".join([*parts, plain_in_markdown(sentence[end:])])
+    line = "".join([*parts, plain_in_markdown(sentence[end:])]).strip()
+    return re.sub(r"^(\d*)([-+#=.)])(?=[\s#=-]|$)", r"\1\\\2", line)
 
 
 def plain_in_markdown(text: str) -> str:
-    """A text in Markdown, also in a cell of a table: no table, HTML, link, emphasis or list begins in it."""
-    text = re.sub(r"\s", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """A text in Markdown, also in a cell of a table: no table, HTML, link, emphasis, code or formula begins in it."""
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # An underscore inside a word is one.
-    text = re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
-    return re.sub(r"^( *)(\d*)([-+#=.)])", r"\1\2\\\3", text)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 
 def listed(words: list[str]) -> str:
