@@ -49,8 +49,8 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
     except ValueError:
         return None
     needed = ["path", "label", "predicted"]
-    # A line that was cut off lacks its last values, which pandas fills in as missing.
-    return table if {*needed} <= {*table.columns} and not table[needed].isna().any(axis=None) else None
+    # A line that was cut off lacks its last values, which pandas takes for empty.
+    return table if {*needed} <= {*table.columns} and table[needed].fillna("").ne("").all(axis=None) else None
 
 
 def parse_pictures(text: str | None) -> dict[str, str]:
