@@ -10,8 +10,8 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.collect import choose_sweep, collect, newest_of_each
-from leafexp.report.content import unfinished_runs
+from leafexp.report.collect import Run, Selection, choose_sweep, collect, newest_of_each
+from leafexp.report.content import make_report, unfinished_runs, warnings
 from leafexp.report.render import write_report
 from leafexp.report.rows import groups_to_compare, make_rows
 from leafexp.report.store import default_tracking_uri, open_client, without_password
@@ -147,26 +147,26 @@ def test_a_newer_sweep_without_a_usable_accuracy_is_passed_over(track: Track) ->
     store, name = track([*study_runs(), newer])
     selection = collect(str(store), name, "latest")
     assert selection.sweep == "study"
-    assert "'percent' has no finished run: 1 finished without a usable test accuracy" in selection.notes[0]
+    assert "'percent' has no finished run: 1 without a usable test accuracy" in selection.notes[0]
     with pytest.raises(UserError, match=r"Reason: its test accuracy is 93.5, not a share in \[0, 1\] \(1 run\)"):
         collect(str(store), name, "percent")
 
 
 def test_a_setting_that_earlier_runs_lack_counts_as_its_default(track: Track) -> None:
-    def run(seed: int, **params: str) -> object:
+    def run(seed: int, **params: str) -> Run:
         return study_run(
             "Simple_CNN", seed=seed, started=1000 + seed, params={"trainer.precision": "float32", **params}
         )
 
     later = {"data.split_seed": "0", "trainer.brand_new": "7"}
     other = {"data.split_seed": "5", "trainer.brand_new": "7"}
-    store, name = track([run(0), run(1), run(2, **later), run(2), run(3, **other)])
+    store, name = track([run(0), run(1), run(2, **later), replace(run(2), started=500), run(3, **other)])
     selection = collect(str(store), name, "latest")
     rows = {row.label: row.seeds for row in make_rows(selection.finished)}
     # conf/ knows split_seed's default; brand_new is the same in all runs that have it
     assert rows == {"Simple_CNN, data.split_seed=0": ["0", "1", "2"], "Simple_CNN, data.split_seed=5": ["3"]}
-    assert "3 runs do not say data.split_seed, which others of this experiment do: taken as 0." in selection.notes
-    assert "3 runs do not say trainer.brand_new, which others of this experiment do: taken as 7." in selection.notes
+    assert "2 runs do not say data.split_seed, which others of this experiment do: taken as 0." in selection.notes
+    assert "2 runs do not say trainer.brand_new, which others of this experiment do: taken as 7." in selection.notes
     assert "1 older finished run of the same configuration, seed and data is left out." in selection.notes
 
 
@@ -189,6 +189,8 @@ def test_unknown_photos_equal_no_others() -> None:
         "Simple_CNN, data_hash=unknown in 00000001",
     ]
     assert len(groups_to_compare(rows)) == len(rows) == 4
+    (said,) = warnings(make_report(Selection("leafexp", "study", 0, runs, [], [])))
+    assert "different or unknown photos, so they are not compared: Simple_CNN (data_hash=unknown in 00000000)" in said
     kept, repeated = newest_of_each([runs[0], replace(runs[0], run_id="7", started=9)])
     assert (len(kept), repeated) == (2, 0)
 

@@ -50,7 +50,7 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
         return None
     needed = ["path", "label", "predicted"]
     # A line that was cut off lacks its last values, which pandas takes for empty.
-    return table if {*needed} <= {*table.columns} and table[needed].fillna("").ne("").all(axis=None) else None
+    return table if {*needed} <= {*table.columns} and bool((table[needed].fillna("") != "").all(axis=None)) else None
 
 
 def parse_pictures(text: str | None) -> dict[str, str]:

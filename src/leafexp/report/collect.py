@@ -344,7 +344,7 @@ def _suggest(name: str, options: Iterable[str]) -> str:
 
 def _statuses(runs: list[Run]) -> str:
     counts = Counter(
-        "finished without a usable test accuracy" if run.status == "FINISHED" else run.status.lower() for run in runs
+        "without a usable test accuracy" if run.status == "FINISHED" else run.status.lower() for run in runs
     )
     return ", ".join(f"{count} {status}" for status, count in counts.items())
 

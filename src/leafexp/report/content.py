@@ -63,7 +63,11 @@ def warnings(report: Report) -> list[str]:
     said = [*(findings.warnings(audit) if audit else []), *(line for group in groups for line in _largest_class(group))]
     if len(groups) > 1:
         parts = " | ".join(f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups)
-        said = [f"Not comparable: these rows were tested on different photos and are not compared: {parts}.", *said]
+        unknown = " or unknown" if any("?" in photos(group[0]) for group in groups) else ""
+        said = [
+            f"Not comparable: these rows were tested on different{unknown} photos, so they are not compared: {parts}.",
+            *said,
+        ]
     return said
 
 
