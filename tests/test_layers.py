@@ -58,7 +58,7 @@ def test_layers_import_only_what_lies_below(layer: str) -> None:
 def test_every_import_is_declared() -> None:
     declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
     packages = {re.split(r"[^\w-]", line)[0] for line in declared}
-    modules = {"hydra-core": "hydra", "scikit-learn": "sklearn", "pillow": "PIL"}
+    modules = {"hydra-core": "hydra", "scikit-learn": "sklearn", "pillow": "PIL", "pyyaml": "yaml"}
     known = {modules.get(package, package) for package in packages} | {"leafexp"} | sys.stdlib_module_names
     used = {name.split(".")[0] for file in SOURCE.rglob("*.py") for name in imports(file)}
     assert used - known == set()

@@ -20,7 +20,7 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     for kind in ("exact", "near"):
         counts = found[f"{kind}_duplicates"]
         two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
-        said.append((f"{kind} duplicates", f"{counts['pairs']} pairs, {two}"))
+        said.append((f"{kind} duplicates", f"{_pairs(counts['pairs'])}, {two}"))
     said.append(("leaves on two sides of the split", str(found["groups_across_splits"])))
     said += [(what, _counted(found[what])) for what in ("sizes", "modes", "formats", "cameras") if found.get(what)]
     said.append(("turned by EXIF", str(found["rotated"])))
@@ -37,9 +37,9 @@ def leaks(found: Mapping[str, Any]) -> list[str]:
     for kind in ("exact", "near"):
         if number := found[f"{kind}_duplicates"]["across_splits"]:
             equal = "equal" if kind == "exact" else "nearly equal"
-            said.append(f"{number} pair(s) of {equal} photos are on two sides of the split")
+            said.append(f"{_pairs(number)} of {equal} photos {_are(number)} on two sides of the split")
     if number := found["groups_across_splits"]:
-        said.append(f"photos of {number} leaf or leaves are on two sides of the split")
+        said.append(f"photos of {number} {'leaf' if number == 1 else 'leaves'} are on two sides of the split")
     return said
 
 
@@ -58,7 +58,7 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     said = []
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
-            said.append(f"{number} pair(s) of {equal} photos have two different labels.")
+            said.append(f"{_pairs(number)} of {equal} photos {'has' if number == 1 else 'have'} two different labels.")
     for key, what, so in (
         ("border_probe", "The borders alone tell", "a network may learn the background"),
         ("file_probe", "Size, format and camera alone tell", "the classes come from different sources"),
@@ -70,6 +70,14 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
                 f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): {so}."
             )
     return said
+
+
+def _pairs(number: int) -> str:
+    return f"{number:,} {'pair' if number == 1 else 'pairs'}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -87,7 +87,7 @@ def test_copies_on_two_sides_stop_and_are_kept_together_on_demand(folder: Path) 
     found = audit(small_dataset(catalog))
     across = found["near_duplicates"]["across_splits"]
     assert across > 0 and found["pairs"][0]["split"] != found["pairs"][0]["other_split"]
-    with pytest.raises(UserError, match=f"{across} pair.s. of nearly equal photos are on two sides") as stopped:
+    with pytest.raises(UserError, match=f"{across} pairs of nearly equal photos are on two sides") as stopped:
         check(found)
     assert found["pairs"][0]["path"] in str(stopped.value) and "data.audit=warn" in str(stopped.value)
     together = audit(small_dataset(catalog, groups="near_duplicates"))
@@ -100,7 +100,7 @@ def test_a_leaf_on_two_sides_stops(folder: Path) -> None:
     parts = ["train", "train", "validation", "test"] * 10
     found = audit(small_dataset(catalog.assign(split=parts)))
     assert found["groups_across_splits"] == 4
-    with pytest.raises(UserError, match="photos of 4 leaf or leaves are on two sides"):
+    with pytest.raises(UserError, match="photos of 4 leaves are on two sides"):
         check(found)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
@@ -15,6 +16,7 @@ from leafexp.report.comparisons import compare
 from leafexp.report.content import data_facts, make_report, notes, warnings
 from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
+from leafexp.report.wording import counted
 
 SHARE = re.compile(r"\b[01]\.\d{4}\b")
 
@@ -405,3 +407,63 @@ def test_the_headline_follows_the_evidence() -> None:
     assert "Nothing can be compared" in head([study_run("Simple_CNN")])
     random = [study_run("Simple_CNN"), study_run("MobileNetV2_unfrozen", pretrained=False)]
     assert "no row is pretrained.\nMobileNetV2_unfrozen" in head(random)
+
+
+def rare(row: str, wrong: int, **changes: Any) -> Run:
+    """A run on 36 healthy photos for each rusty one, so many of the first photos wrong."""
+    labels = ["rust" if photo % 37 == 0 else "healthy" for photo in range(TEST_IMAGES)]
+    predicted = [("rust" if photo < wrong else "healthy") for photo in range(TEST_IMAGES)]
+    table = pd.DataFrame({"path": [f"{photo}.jpg" for photo in range(TEST_IMAGES)], "label": labels})
+    right = int((table["label"] == predicted).sum())
+    return replace(study_run(row, right=right, **changes), predictions=table.assign(predicted=predicted))
+
+
+def test_accuracies_are_set_against_always_naming_the_largest_class() -> None:
+    runs = [rare("Simple_CNN", 0), rare("MobileNetV2_frozen", 37)]
+    (said,) = warnings(make_report(Selection("leafexp", "study", 0, runs, [], [])))
+    share = 1 - 42 / TEST_IMAGES
+    assert (
+        f"Always answering healthy, the largest class, is right on {100 * share:.1f} % of the 1,519 test photos" in said
+    )
+    worse = 100 * 35 / TEST_IMAGES
+    assert f"Simple_CNN {100 * share:.1f} % (no better) and MobileNetV2_frozen" in said
+    assert f"({worse:.2f} points worse)" in said
+    # three classes alike: said only where the accuracy is hardly above one of them
+    poor = [study_run("Simple_CNN", right=520), study_run("MobileNetV2_frozen", right=540)]
+    (said,) = warnings(make_report(Selection("leafexp", "study", 0, poor, [], [])))
+    assert "Always answering leaf, the largest class, is right on 33.4 %" in said
+    assert warnings(make_report(Selection("leafexp", "study", 0, study_runs(), [], []))) == []
+
+
+def test_times_of_different_machines_are_not_compared() -> None:
+    runs = study_runs()
+    apart = [replace(run, tags={**run.tags, names.HOST: f"pc{place}"}) for place, run in enumerate(runs)]
+    together = [replace(run, tags={**run.tags, names.HOST: "pc"}) for run in runs]
+    assert "by a factor of" in said(together) and "is the cheapest" in head(together)
+    assert "by a factor of" not in said(apart) and "the cheapest, with" not in head(apart)
+    assert "not compared, as they ran on different machines" in said(apart, 2)
+    assert "at 2.371 minutes" in matched_view(make_rows(together)) and len(matched_view(make_rows(apart)).columns) == 3
+    assert any(line.startswith("Unequal budget, machine: pc0 for Simple_CNN") for line in notes(make_rows(apart)))
+    # every run of a row counts, not its first
+    seeds = [study_run("Simple_CNN", tags={names.HOST: "a"}), study_run("Simple_CNN", seed=1, tags={names.HOST: "b"})]
+    assert "factor" not in said([*seeds, study_run("MobileNetV2_frozen", tags={names.HOST: "a"})], 2)
+
+
+def test_the_matched_view_keeps_photos_apart() -> None:
+    runs = [study_run("Simple_CNN"), study_run("MobileNetV2_partial", data_hash="e" * 64)]
+    view = matched_view(make_rows(runs)).set_index("model")
+    assert view["val_accuracy at 10 epochs"].notna().tolist() == [True, False]
+    assert view["val_accuracy at 5 epochs"].notna().tolist() == [False, True]
+
+
+def test_unknown_weights_are_said() -> None:
+    known = [study_run(line[0], tags={names.WEIGHTS_SHA256: "a" * 64}) for line in STUDY]
+    assert not any("weights they began from" in note for note in notes(make_rows(known)))
+    (said_of,) = [note for note in notes(make_rows([*known[:3], study_runs()[3]])) if "weights they began from" in note]
+    assert said_of.endswith(": MobileNetV2_partial (weights_sha256=).") or "MobileNetV2_partial" in said_of
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 photos"), (1, "1 photo"), (2, "2 photos"), (1.5, "1.5 photos")])
+def test_counts_have_their_noun(number: float, words: str) -> None:
+    assert counted(number, "photo") == words
+    assert counted(number, "leaf", "leaves") == words.replace("photos", "leaves").replace("photo", "leaf")

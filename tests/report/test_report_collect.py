@@ -1,12 +1,19 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
-from golden import STUDY, TEST_IMAGES, study_run
+from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.collect import choose_sweep, collect
+from leafexp.report.collect import Run, Selection, choose_sweep, collect, newest_of_each
+from leafexp.report.content import make_report, unfinished_runs, warnings
 from leafexp.report.render import write_report
+from leafexp.report.rows import groups_to_compare, make_rows
 from leafexp.report.store import default_tracking_uri, open_client, without_password
 
 
@@ -100,3 +107,156 @@ def test_an_output_folder_that_can_t_be_made(store: Path, tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Can't write the report"):
         write_report(tmp_path, tracking_uri=str(store), output=tmp_path / "file" / "folder")
+
+
+Track = Callable[..., tuple[Path, str]]
+
+
+def test_runs_of_something_else_are_counted_and_touch_nothing(track: Track) -> None:
+    store, name = track(study_runs(), foreign=3)
+    for sweep in ("latest", "all"):
+        selection = collect(str(store), name, sweep)
+        assert [row.label for row in make_rows(selection.finished)] == [line[0] for line in STUDY]
+        assert "3 runs of something else in this experiment are left out." in selection.notes
+    assert collect(str(store), name, "latest").sweep == "study"
+
+
+def test_an_experiment_of_something_else_alone_is_said(track: Track) -> None:
+    store, name = track([], foreign=1)
+    with pytest.raises(UserError, match=r"holds no runs of leafexp yet \(but 1 run of something else\)"):
+        collect(str(store), name, "latest")
+
+
+def test_an_accuracy_that_is_no_share_keeps_its_run_out_and_is_said(track: Track) -> None:
+    runs = study_runs()
+    runs[0].metrics[names.TEST_ACCURACY] = 93.5
+    runs[1].metrics[names.TEST_ACCURACY] = math.nan
+    del runs[2].metrics[names.TEST_ACCURACY]
+    store, name = track(runs)
+    selection = collect(str(store), name, "latest")
+    assert [run.row for run in selection.finished] == [STUDY[3][0]]
+    said = "\n".join(sorted(unfinished_runs(selection.unfinished)))
+    assert "frozen, seed 0: finished (its test accuracy is nan, not a share in [0, 1])" in said
+    assert "unfrozen, seed 0: finished (it logged no test accuracy)" in said
+    assert "Simple_CNN, seed 0: finished (its test accuracy is 93.5, not a share in [0, 1])" in said
+
+
+def test_a_newer_sweep_without_a_usable_accuracy_is_passed_over(track: Track) -> None:
+    newer = study_run("Simple_CNN", sweep="percent", started=5000)
+    newer.metrics[names.TEST_ACCURACY] = 93.5
+    store, name = track([*study_runs(), newer])
+    selection = collect(str(store), name, "latest")
+    assert selection.sweep == "study"
+    assert "'percent' has no finished run: 1 without a usable test accuracy" in selection.notes[0]
+    with pytest.raises(UserError, match=r"Reason: its test accuracy is 93.5, not a share in \[0, 1\] \(1 run\)"):
+        collect(str(store), name, "percent")
+
+
+def test_a_setting_that_earlier_runs_lack_counts_as_its_default(track: Track) -> None:
+    def run(seed: int, **params: str) -> Run:
+        return study_run(
+            "Simple_CNN", seed=seed, started=1000 + seed, params={"trainer.precision": "float32", **params}
+        )
+
+    later = {"data.split_seed": "0", "trainer.brand_new": "7"}
+    other = {"data.split_seed": "5", "trainer.brand_new": "7"}
+    store, name = track([run(0), run(1), run(2, **later), replace(run(2), started=500), run(3, **other)])
+    selection = collect(str(store), name, "latest")
+    rows = {row.label: row.seeds for row in make_rows(selection.finished)}
+    # conf/ knows split_seed's default; brand_new is the same in all runs that have it
+    assert rows == {"Simple_CNN, data.split_seed=0": ["0", "1", "2"], "Simple_CNN, data.split_seed=5": ["3"]}
+    assert "2 runs do not say data.split_seed, which others of this experiment do: taken as 0." in selection.notes
+    assert "2 runs do not say trainer.brand_new, which others of this experiment do: taken as 7." in selection.notes
+    assert "1 older finished run of the same configuration, seed and data is left out." in selection.notes
+
+
+def test_a_key_that_was_added_to_an_open_dictionary_is_never_taken_for_granted(track: Track) -> None:
+    added = study_run(
+        "Simple_CNN", seed=1, params={"optimizer.keras.weight_decay": "0.01", "freeze.phases.more.x": "1"}
+    )
+    store, name = track([study_run("Simple_CNN", params={"optimizer.keras._target_": "a"}), added])
+    assert [len(row.runs) for row in make_rows(collect(str(store), name, "latest").finished)] == [1, 1]
+
+
+def test_unknown_photos_equal_no_others() -> None:
+    runs = [study_run(line[0], seed=seed) for line in STUDY[:2] for seed in range(2)]
+    for number, run in enumerate(runs):
+        del run.tags[names.DATA_HASH], run.tags[names.SPLIT_HASH]
+        runs[number] = replace(run, run_id=f"{number:08}")
+    rows = make_rows(runs)
+    assert [row.label for row in rows][:2] == [
+        "Simple_CNN, data_hash=unknown in 00000000",
+        "Simple_CNN, data_hash=unknown in 00000001",
+    ]
+    assert len(groups_to_compare(rows)) == len(rows) == 4
+    (said,) = warnings(make_report(Selection("leafexp", "study", 0, runs, [], [])))
+    assert "different or unknown photos, so they are not compared: Simple_CNN (data_hash=unknown in 00000000)" in said
+    kept, repeated = newest_of_each([runs[0], replace(runs[0], run_id="7", started=9)])
+    assert (len(kept), repeated) == (2, 0)
+
+
+def test_an_audit_of_unknown_photos_is_nobody_s(track: Track) -> None:
+    audited = study_run("Simple_CNN", more_metrics={names.AUDIT_BORDER_ACCURACY: 0.9})
+    runs = [audited, study_run("MobileNetV2_frozen")]
+    for run in runs:
+        del run.tags[names.SPLIT_HASH]
+    store, name = track(runs)
+    assert collect(str(store), name, "latest").audit is None
+
+
+def artifact(store: Path, name: str, file: str) -> Path:
+    """Where a file of the experiment's first run lies."""
+    (run, *_) = collect(str(store), name, "latest").finished
+    return Path(url2pathname(urlsplit(run.artifact_uri).path)) / file
+
+
+@pytest.mark.parametrize(
+    ("change", "readable"),
+    [
+        (lambda text: text, True),
+        (
+            lambda text: "\n".join(f"{line},x" for line in text.splitlines()).replace("predicted,x", "predicted,group"),
+            True,
+        ),
+        (lambda text: text.rpartition(",")[0], False),
+        (lambda text: text.replace("predicted", "p", 1), False),
+        (lambda text: "\n".join(text.splitlines()[:-1]), False),
+        (lambda _: "", False),
+    ],
+    ids=["whole", "with groups", "cut", "no predictions", "a line short", "empty"],
+)
+def test_predictions_are_used_where_they_are_whole(track: Track, change: Callable[[str], str], readable: bool) -> None:
+    store, name = track([study_run("Simple_CNN")])
+    file = artifact(store, name, names.PREDICTIONS_FILE)
+    file.write_text(change(file.read_text()))
+    selection = collect(str(store), name, "latest")
+    (row,) = make_rows(selection.finished)
+    assert (row.right is not None) == readable
+    assert any("The predictions of 1 run can't be read" in note for note in selection.notes) != readable
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"photos": 1}'])
+def test_an_audit_that_can_t_be_read_is_said(track: Track, text: str) -> None:
+    store, name = track([study_run("Simple_CNN", more_metrics={names.AUDIT_BORDER_ACCURACY: 0.5})])
+    artifact(store, name, names.AUDIT_FILE).write_text(text)
+    selection = collect(str(store), name, "latest")
+    assert selection.audit is None and "The audit of these photos can't be read" in selection.notes[-1]
+
+
+def test_a_photo_without_a_group_is_a_leaf_of_its_own() -> None:
+    run = study_run("Simple_CNN")
+    assert run.predictions is not None
+    groups = [math.nan if photo % 2 else "one leaf" for photo in range(TEST_IMAGES)]
+    (row,) = make_rows([replace(run, predictions=run.predictions.assign(group=groups))])
+    assert row.leaves.nunique() == 1 + TEST_IMAGES // 2
+    low, high = row.interval_over_both
+    assert low < row.accuracy < high
+
+
+def test_params_that_are_no_numbers() -> None:
+    for value in ("None", "", "ten", "nan", "inf"):
+        run = replace(study_run("Simple_CNN", params={"epochs": value}), curves=study_run("Simple_CNN").curves.iloc[:0])
+        (row,) = make_rows([run])
+        assert math.isnan(row.epochs), value
+    asked = study_run("Simple_CNN", tags={names.ASKED: "yesterday"})
+    assert asked.asked == asked.started / 1000

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import STUDY, study_run
+from golden import CLASSES, STUDY, study_run
 from PIL import Image
 
 from leafexp import names
@@ -30,11 +30,13 @@ def tracked(run: Run, folder: Path) -> Run:
     assert run.predictions is not None
     right = run.predictions["label"] == run.predictions["predicted"]
     of_label = np.where(right, 0.9, 0.1) - np.arange(len(right)) * 1e-6
+    of_others = (1 - of_label) / (len(CLASSES) - 1)
     predictions = run.predictions.assign(
         label=[EVIL if label == "leaf" else label for label in run.predictions["label"]],
         predicted=[EVIL if label == "leaf" else label for label in run.predictions["predicted"]],
     )
-    predictions[f"probability_{EVIL}"], predictions["probability_blight"] = of_label, 1 - of_label
+    for name in (EVIL, *CLASSES[1:]):
+        predictions[f"probability_{name}"] = np.where(predictions["label"] == name, of_label, of_others)
     jpeg = io.BytesIO()
     Image.new("RGB", (32, 32), "green").save(jpeg, "JPEG")
     photo = {
@@ -116,10 +118,10 @@ def test_pictures_and_audit_are_there(page: tuple[Path, Any]) -> None:
     assert text.count("data:image/jpeg;base64,") == 12
     assert "test accuracy 0.6250 (95 % interval 0.5800 to 0.6600, chance 0.1900)" in text
     weak = text[text.index('<h2 id="limits">') : text.index('<h2 id="q1">')]
-    warning = '<p class="warning">1 pair(s) of nearly equal photos are on two sides of the split: the test is easier'
+    warning = '<p class="warning">1 pair of nearly equal photos is on two sides of the split: the test is easier'
     assert warning in text[: text.index("<nav")]
     assert "The borders alone tell the class of 62.5%" in weak
-    assert "1 pairs of equal or nearly equal photos" in text
+    assert "1 pair of equal or nearly equal photos" in text
     bare = make_report(Selection("leafexp", "study", 0, [study_run("Simple_CNN", with_predictions=False)], [], []))
     plain = make_page(bare, "http://server:5000/")
     assert "These runs carry no audit" in plain and "logged no probabilities" in plain

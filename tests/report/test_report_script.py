@@ -30,7 +30,7 @@ def report(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
 def test_what_is_printed(report: tuple[str, str, Path]) -> None:
     printed, errors, _ = report
     assert errors == ""
-    for part in ("Sweep study", "2 other sweep(s)", "Q1.", "Q2.", "Q3.", "0.9381", "CUDA went away", "One seed"):
+    for part in ("Sweep study", "2 other sweeps", "Q1.", "Q2.", "Q3.", "0.9381", "CUDA went away", "One seed"):
         assert part in printed
     assert printed.splitlines()[-1].startswith("Wrote ")
 

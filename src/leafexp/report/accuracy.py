@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.report.budget import unequal_budget
+from leafexp.report.commands import command, transfer_model
 from leafexp.report.comparisons import Comparison, Comparisons, evidence, other_ways, ranked, scratch, transfer, verdict
 from leafexp.report.phrases import (
-    command,
     milestone,
     milestones_of,
     minutes,
@@ -15,11 +15,10 @@ from leafexp.report.phrases import (
     ranks,
     rates,
     spread,
-    transfer_model,
 )
 from leafexp.report.rows import FREEZE_ORDER, Row, groups_to_compare
 from leafexp.report.statistics import SIGNIFICANCE
-from leafexp.report.wording import count, listed, percent, points, share
+from leafexp.report.wording import count, counted, listed, percent, points, share
 
 
 def performance(rows: Sequence[Row]) -> list[str]:
@@ -55,10 +54,10 @@ def ranking(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
         said.append(
             "Discordant photos are those that one of two rows gets right and the other wrong, of several seeds gets "
             "right more often (p is then a sign test's over photos); p is the exact McNemar test's, after Holm's "
-            f"correction for the {tested} "
-            f"comparison(s) of this report; the interval is a paired bootstrap's, over whole leaves (groups of photos) "
-            f"and, where rows have the same seeds, over seeds; told apart means both: p < {SIGNIFICANCE} and an "
-            "interval above 0. The p of seeds is that of all sign flips of the differences by seed, not corrected."
+            f"correction for the {counted(tested, 'comparison')} of this report; the interval is a paired bootstrap's, "
+            "over whole leaves (groups of photos) and, where rows have the same seeds, over seeds; told apart means "
+            f"both: p < {SIGNIFICANCE} and an interval above 0. The p of seeds is that of all sign flips of the "
+            "differences by seed, not corrected."
         )
     return said
 

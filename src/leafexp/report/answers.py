@@ -103,8 +103,11 @@ def _headline(rows: Sequence[Row], comparisons: Comparisons) -> list[str]:
         ]
         cheapest = min(pretrained, key=lambda row: row.total_seconds_with_prefix)
         doubt = f"can't be told apart from {listed(open_ones)}" if open_ones else "is told apart from the others"
-        said.append(
-            f"Of the pretrained rows {best.name} has the best test accuracy and {doubt}; "
-            f"{cheapest.name} is the cheapest, with {minutes(cheapest)}."
+        one_machine = len(frozenset().union(*(row.machines for row in pretrained))) == 1
+        cost = (
+            f"{cheapest.name} is the cheapest, with {minutes(cheapest)}"
+            if one_machine
+            else "they ran on different machines, so none is called the cheapest"
         )
+        said.append(f"Of the pretrained rows {best.name} has the best test accuracy and {doubt}; {cost}.")
     return said

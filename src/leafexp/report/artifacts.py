@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,21 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
         table = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False, na_values=missing)
     except ValueError:
         return None
-    return table if {"path", "label", "predicted"} <= set(table.columns) else None
+    needed = ["path", "label", "predicted"]
+    # A line that was cut off lacks its last values, which pandas takes for empty.
+    return table if {*needed} <= {*table.columns} and bool((table[needed].fillna("") != "").all(axis=None)) else None
+
+
+def parse_pictures(text: str | None) -> dict[str, str]:
+    """The pictures of the hardest photos as base64 JPEG by path; those that can be read."""
+    try:
+        photos = json.loads(text or "")
+    except ValueError:
+        return {}
+    if not isinstance(photos, list):
+        return {}
+    kept = [(photo.get("path"), photo.get("jpeg")) for photo in photos if isinstance(photo, dict)]
+    return {path: jpeg for path, jpeg in kept if isinstance(path, str) and isinstance(jpeg, str)}
 
 
 def _read(path: Path) -> str | None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.report.collect import Run
-from leafexp.report.rows import Row
+from leafexp.report.rows import Row, groups_to_compare
 from leafexp.report.wording import count, four_digits
 
 MOST_SEEDS_NAMED = 6
@@ -35,7 +35,8 @@ BUDGET: dict[str, Callable[[Row], str]] = {
     "pretrained weights": _weights,
     "seeds": _seeds,
     "configurations tried": lambda row: count(row.runs[0].configurations_tried),
-    "threads": lambda row: row.tag(names.THREADS),
+    "threads": lambda row: row.every(names.THREADS),
+    "machine": lambda row: row.every(names.HOST),
 }
 # What follows from another part is said once, with that part.
 FOLLOWS = {"optimizer steps": ("epochs", "training images", "batch size"), "split": ("training images",)}
@@ -71,10 +72,14 @@ def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
 
     A line per row: model, then a column per budget, named by it; a mean over seeds, NaN where a seed had not finished
     one epoch within it or its curves were not logged. Seconds count the frozen layers that an earlier run computed.
+    Rows on other photos have budgets of their own; minutes are compared where all rows ran on one machine.
     """
     rows = [row for row in rows if all(len(run.curves) for run in row.runs)]
-    if not rows:
-        return pd.DataFrame({"model": []})
+    views = [_matched(group) for group in groups_to_compare(rows)]
+    return pd.concat(views, ignore_index=True) if views else pd.DataFrame({"model": []})
+
+
+def _matched(rows: Sequence[Row]) -> pd.DataFrame:
     spent = {row.label: [_spent(run) for run in row.runs] for row in rows}
     columns: dict[str, list[object]] = {"model": [row.label for row in rows]}
     for budget, title in (
@@ -84,7 +89,8 @@ def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
     ):
         ends = [run[budget][-1] for runs in spent.values() for run in runs]
         least = min(ends, default=math.nan)
-        if not math.isnan(least):
+        one_machine = len(frozenset().union(*(row.machines for row in rows))) == 1
+        if not math.isnan(least) and (budget != "minutes" or one_machine):
             shown = four_digits(least) if budget == "minutes" else count(least)
             columns[title.format(shown)] = [_best_within(spent[row.label], budget, least) for row in rows]
     return pd.DataFrame(columns)

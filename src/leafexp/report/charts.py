@@ -1,5 +1,6 @@
 """The page's figures: Plotly, which shows values on hover; a colour and a marker per row, the same in all of them."""
 
+import html
 import math
 from collections.abc import Sequence
 
@@ -97,7 +98,7 @@ def accuracy_by_photos(rows: Sequence[Row]) -> go.Figure | None:
                 "array": [high - value for high, value in zip(highs, accuracies, strict=True)],
                 "arrayminus": [value - low for low, value in zip(lows, accuracies, strict=True)],
             },
-            name=name + (CONTROL_MARK if arm[0].control else ""),
+            name=html.escape(name, quote=False) + (CONTROL_MARK if arm[0].control else ""),
             **_line(index, arm[0]),
         )
     figure.update_xaxes(
@@ -137,12 +138,13 @@ def confusion(row: Row) -> go.Figure | None:
         return None
     table = row.confusion
     classes = sorted({*table.index, *table.columns})
+    shown = [html.escape(name, quote=False) for name in classes]
     counts = table.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
     figure = _figure("predicted", "true")
     figure.add_heatmap(
         z=counts / counts.sum(axis=1, keepdims=True).clip(min=1),
-        x=classes,
-        y=classes,
+        x=shown,
+        y=shown,
         text=counts,
         texttemplate="%{text}",
         colorscale="Blues",
@@ -163,7 +165,7 @@ def recall(rows: Sequence[Row]) -> go.Figure | None:
             colour, symbol = _look(index)
             figure.add_scatter(
                 x=row.recall.to_numpy(),
-                y=list(row.recall.index),
+                y=[html.escape(name, quote=False) for name in row.recall.index],
                 name=_name(row),
                 mode="markers",
                 marker={"color": colour, "symbol": f"{symbol}-open" if row.control else symbol, "size": 10},
@@ -195,7 +197,8 @@ def _drawn(figure: go.Figure) -> go.Figure | None:
 
 
 def _name(row: Row) -> str:
-    return row.name + (CONTROL_MARK if row.control else "")
+    # Plotly takes some HTML in texts for formatting.
+    return html.escape(row.name, quote=False) + (CONTROL_MARK if row.control else "")
 
 
 def _look(index: int) -> tuple[str, str]:

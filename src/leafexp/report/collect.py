@@ -1,24 +1,35 @@
 """Runs as the tracking store holds them, with their curves and predictions."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 import pandas as pd
 
-from leafexp import names
+from leafexp import findings, names
 from leafexp.errors import UserError
 from leafexp.report.artifacts import parse_predictions, read_texts
 from leafexp.report.history import read_curves
+from leafexp.report.settings import with_missing_settings
 from leafexp.report.store import ask, no_garbage_collection, open_client, without_password
+from leafexp.report.wording import counted, one_line
+
+# The tags by which a run is known as leafexp's: every version has written them.
+MARKS = (names.ROW, names.MODEL, names.FREEZE)
+_VERBATIM = (names.ERROR, names.COMMAND)
+_MOST = 1e15  # a metric over it is MLflow's infinity, or nonsense
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run. `curves` has a row per epoch (index from 1) and a column per epoch metric; `started` is in ms."""
+    """One run. `curves` has a row per epoch (index from 1) and a column per epoch metric; `started` is in ms.
+
+    `assumed` are the parameters that the run did not log, with the values that they count as.
+    """
 
     run_id: str
     name: str
@@ -31,6 +42,8 @@ class Run:
     predictions: pd.DataFrame | None = None  # as `parse_predictions` gives it; None where it can't be read
     artifact_uri: str = ""
     experiment_id: str = ""
+    experiment: str = ""
+    assumed: dict[str, str] = field(default_factory=dict)
     tracking_uri: str = field(default="", repr=False)  # it may hold a password
     configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
 
@@ -47,7 +60,26 @@ class Run:
     @property
     def asked(self) -> float:
         """When a command last asked for the run, in seconds since 1970."""
-        return float(self.tags.get(names.ASKED, self.started / 1000))
+        asked = number(self.tags.get(names.ASKED, ""))
+        return self.started / 1000 if math.isnan(asked) else asked
+
+    @property
+    def photos(self) -> str:
+        """Of which photos it was trained and tested, as a hash; where it was not logged, of none but its own."""
+        return self.tags.get(names.DATA_HASH) or f"unknown in {self.run_id[:8]}"
+
+    @property
+    def fault(self) -> str:
+        """Why its test accuracy can't be used; empty where it can."""
+        accuracy = self.metrics.get(names.TEST_ACCURACY)
+        if accuracy is None:
+            return "it logged no test accuracy"
+        return "" if 0 <= accuracy <= 1 else f"its test accuracy is {accuracy:.6g}, not a share in [0, 1]"
+
+    @property
+    def reported(self) -> bool:
+        """Whether it is in the table: finished, with a test accuracy."""
+        return self.status == "FINISHED" and not self.fault
 
     @property
     def configuration(self) -> dict[str, str]:
@@ -81,47 +113,87 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
         UserError: no store, no such experiment or sweep, or no finished run in it.
     """
     client = open_client(tracking_uri)
-    runs = read_runs(client, experiment, tracking_uri)
+    found = read_runs(client, experiment, tracking_uri)
+    runs = with_missing_settings([run for run in found if all(run.tags.get(mark) for mark in MARKS)])
+    foreign = len(found) - len(runs)
     if not runs:
+        but = f" (but {counted(foreign, 'run')} of something else)" if foreign else ""
         raise UserError(
-            f"Experiment {experiment!r} holds no runs yet.\nMake some: python -m leafexp.train -m model=cnn"
+            f"Experiment {experiment!r} holds no runs of leafexp yet{but}.\n"
+            "Make some: python -m leafexp.train -m model=cnn"
         )
     chosen, shown, notes = choose_sweep(runs, experiment, sweep)
-    finished, repeated = newest_of_each(run for run in chosen if run.status == "FINISHED")
+    finished, repeated = newest_of_each(run for run in chosen if run.reported)
     if not finished:
         raise UserError(_nothing_finished(f"Sweep {shown!r}", chosen))
-    if repeated:
-        notes.append(f"{repeated} older finished run(s) of the same configuration, seed and data are left out.")
     done = [run.configuration for run in finished]
-    unfinished = [run for run in chosen if run.status != "FINISHED" and run.configuration not in done]
+    unfinished = [run for run in chosen if not run.reported and run.configuration not in done]
     others = len({name for run in runs for name in run.sweeps} - {name for run in chosen for name in run.sweeps})
-    if resumed := sum(names.INTERRUPTIONS in run.tags for run in finished):
-        notes.append(
-            f"{resumed} run(s) were cut off and taken up again: their metrics are those of a run that never stopped, "
-            "their seconds include starting anew."
-        )
     tried = configurations_tried(runs)
     finished = [replace(run, configurations_tried=tried[_arm(run)]) for run in finished]
     finished = _with_curves_and_predictions(client, finished)
-    if unread := sum(run.predictions is None for run in finished):
+    audit, unread = _audit(runs, finished[0])
+    notes += [
+        *_left_out(foreign, repeated),
+        *_remarks(finished),
+        *(["The audit of these photos can't be read, so what it found is not said."] if unread else []),
+    ]
+    return Selection(experiment, shown, others, finished, unfinished, notes, audit)
+
+
+def _left_out(foreign: int, repeated: int) -> list[str]:
+    notes = []
+    if foreign:
+        verb = "is" if foreign == 1 else "are"
+        notes.append(f"{counted(foreign, 'run')} of something else in this experiment {verb} left out.")
+    if repeated:
+        verb = "is" if repeated == 1 else "are"
         notes.append(
-            f"The predictions of {unread} run(s) can't be read, so no test on the same photos can be made. "
+            f"{counted(repeated, 'older finished run')} of the same configuration, seed and data {verb} left out."
+        )
+    return notes
+
+
+def _remarks(runs: Sequence[Run]) -> list[str]:
+    """What is special about how the runs were made or can be read."""
+    notes = []
+    if resumed := sum(names.INTERRUPTIONS in run.tags for run in runs):
+        was, its = ("was", "its") if resumed == 1 else ("were", "their")
+        notes.append(
+            f"{counted(resumed, 'run')} {was} cut off and taken up again: {its} metrics are those of a run that never "
+            f"stopped, {its} seconds include starting anew."
+        )
+    assumed = Counter((key, value) for run in runs for key, value in run.assumed.items())
+    for (key, value), times in sorted(assumed.items()):
+        verb = "does" if times == 1 else "do"
+        notes.append(
+            f"{counted(times, 'run')} {verb} not say {key}, which others of this experiment do: taken as {value}."
+        )
+    if unread := sum(run.predictions is None for run in runs):
+        notes.append(
+            f"The predictions of {counted(unread, 'run')} can't be read, so no test on the same photos can be made. "
             "If the store's folder was moved: python -m leafexp.relocate"
         )
-    return Selection(experiment, shown, others, finished, unfinished, notes, _audit(runs, finished[0]))
+    return notes
 
 
-def _audit(runs: Sequence[Run], one: Run) -> dict[str, Any] | None:
-    """What the latest audit of the photos and the split of `one` found; None where there is none to be read."""
-    hashes = (names.DATA_HASH, names.SPLIT_HASH)
-    same = [run for run in runs if all(run.tags.get(tag) == one.tags.get(tag) for tag in hashes)]
-    audited = [run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics]
-    text = read_artifact(max(audited, key=lambda run: run.started), names.AUDIT_FILE) if audited else None
+def _audit(runs: Sequence[Run], one: Run) -> tuple[dict[str, Any] | None, bool]:
+    """What the latest audit of the photos and the split of `one` found, and whether there is one that can't be read."""
+    hashes = [one.tags.get(tag) for tag in (names.DATA_HASH, names.SPLIT_HASH)]
+    same = [run for run in runs if [run.tags.get(tag) for tag in (names.DATA_HASH, names.SPLIT_HASH)] == hashes]
+    audited = [run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics] if all(hashes) else []
+    if not audited:
+        return None, False
+    text = read_artifact(max(audited, key=lambda run: run.started), names.AUDIT_FILE)
     try:
         found: dict[str, Any] = json.loads(text or "")
-    except ValueError:
-        return None
-    return found
+        # Another version's may lack what these words need.
+        findings.facts(found), findings.remarks(found)
+        keys = [f"{side}{what}" for side in ("", "other_") for what in ("path", "label", "split")]
+        pairs = [pair for pair in found.get("pairs", []) if "kind" in pair and all(key in pair for key in keys)]
+        return {**found, "pairs": pairs}, False
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None, True
 
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
@@ -129,13 +201,13 @@ def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
     tried = {
         (_arm(run), tuple(sorted((key, value) for key, value in run.configuration.items() if key != "seed")))
         for run in runs
-        if run.status == "FINISHED"
+        if run.reported
     }
     return Counter(arm for arm, _ in tried)
 
 
 def _arm(run: Run) -> tuple[str, ...]:
-    return run.row, run.tags.get(names.PRETRAINED, ""), run.tags.get(names.DATA_HASH, "")
+    return run.row, run.tags.get(names.PRETRAINED, ""), run.photos
 
 
 def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]:
@@ -153,14 +225,15 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
     return [
         Run(
             run_id=run.info.run_id,
-            name=run.info.run_name or run.info.run_id,
+            name=one_line(run.info.run_name or run.info.run_id),
             status=run.info.status,
             started=run.info.start_time or 0,
-            tags=dict(run.data.tags),
-            params=dict(run.data.params),
-            metrics=dict(run.data.metrics),
+            tags={key: value if key in _VERBATIM else one_line(value) for key, value in run.data.tags.items()},
+            params={key: one_line(value) for key, value in run.data.params.items()},
+            metrics=_possible(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
             experiment_id=run.info.experiment_id or "",
+            experiment=experiment,
             tracking_uri=client.tracking_uri,
         )
         for run in found
@@ -185,13 +258,13 @@ def choose_sweep(runs: list[Run], experiment: str, sweep: str) -> tuple[list[Run
         if sweep not in by_sweep:
             raise UserError(f"No sweep {sweep!r} in experiment {experiment!r}.{_suggest(sweep, by_sweep)}")
         return by_sweep[sweep], sweep, []
-    if all(run.status != "FINISHED" for run in runs):
+    if not any(run.reported for run in runs):
         raise UserError(_nothing_finished(f"Experiment {experiment!r}", runs))
     if sweep == "all":
         return runs, "all", []
     notes: list[str] = []
     for name, members in by_sweep.items():
-        if any(run.status == "FINISHED" for run in members):
+        if any(run.reported for run in members):
             return members, name, notes
         notes.append(f"The newer sweep {name!r} has no finished run: {_statuses(members)}.")
     raise AssertionError("a finished run belongs to a sweep")
@@ -202,8 +275,8 @@ def newest_of_each(runs: Iterable[Run]) -> tuple[list[Run], int]:
     newest: dict[tuple[Any, ...], Run] = {}
     count = 0
     for run in sorted(runs, key=lambda run: run.started):
-        what = tuple(run.tags.get(tag) for tag in (names.SEED, names.DATA_HASH, names.SPLIT_HASH, names.WEIGHTS_SHA256))
-        newest[(run.row, *what, *sorted(run.configuration.items()))] = run
+        what = tuple(run.tags.get(tag) for tag in (names.SEED, names.SPLIT_HASH, names.WEIGHTS_SHA256))
+        newest[(run.row, run.photos, *what, *sorted(run.configuration.items()))] = run
         count += 1
     return sorted(newest.values(), key=lambda run: run.started), count - len(newest)
 
@@ -217,10 +290,37 @@ def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
     metrics = {run.run_id: run.metrics for run in runs}
     curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
     texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
+    tables = [parse_predictions(text) for text in texts]
     return [
-        replace(run, curves=curves[run.run_id], predictions=parse_predictions(text))
-        for run, text in zip(runs, texts, strict=True)
+        replace(run, curves=_possible_epochs(curves[run.run_id]), predictions=table if _whole(table, run) else None)
+        for run, table in zip(runs, tables, strict=True)
     ]
+
+
+def _whole(table: pd.DataFrame | None, run: Run) -> bool:
+    """Whether the predictions are of all test photos."""
+    return table is not None and len(table) == run.metrics.get(names.TEST_IMAGES, len(table))
+
+
+def _possible_epochs(curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves without values that can't be: none is below 0, an accuracy is a share in [0, 1]."""
+    most = {name: 1 if name in (names.ACCURACY, names.VAL_ACCURACY) else _MOST for name in curves}
+    return curves.where((curves >= 0) & (curves <= pd.Series(most, dtype=float)))
+
+
+def _possible(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that can be: none is below 0. Those of epochs and the test accuracy are judged later."""
+    judged_later = (*names.EPOCH_METRICS, names.TEST_ACCURACY)
+    return {key: value for key, value in metrics.items() if key in judged_later or 0 <= value < _MOST}
+
+
+def number(text: str) -> float:
+    """The number that a parameter or tag holds; NaN where it holds none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def _pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:
@@ -243,10 +343,21 @@ def _suggest(name: str, options: Iterable[str]) -> str:
 
 
 def _statuses(runs: list[Run]) -> str:
-    return ", ".join(f"{count} {status.lower()}" for status, count in Counter(run.status for run in runs).items())
+    counts = Counter(
+        "without a usable test accuracy" if run.status == "FINISHED" else run.status.lower() for run in runs
+    )
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _nothing_finished(where: str, runs: list[Run]) -> str:
-    errors = Counter(run.tags[names.ERROR].splitlines()[0] for run in runs if run.tags.get(names.ERROR, "").strip())
-    reasons = "; ".join(f"{text[:200]} ({count} run(s))" for text, count in errors.most_common(3))
+    errors = Counter(why_not(run) for run in runs if run.status == "FINISHED" or run.tags.get(names.ERROR, "").strip())
+    reasons = "; ".join(f"{text} ({counted(count, 'run')})" for text, count in errors.most_common(3))
     return f"{where} has no finished run: {_statuses(runs)}." + (f"\nReason: {reasons}" if reasons else "")
+
+
+def why_not(run: Run) -> str:
+    """In a line, why a run is not in the table."""
+    if run.status == "FINISHED":
+        return run.fault
+    lines = run.tags.get(names.ERROR, "").strip().splitlines() or ["no reason logged"]
+    return "still running, or its process is gone" if run.status == "RUNNING" else one_line(lines[0])[:200]

@@ -19,7 +19,7 @@ from leafexp.report.statistics import (
     photos_needed,
     sign_flip,
 )
-from leafexp.report.wording import count, p_value, points, share
+from leafexp.report.wording import count, counted, p_value, points, share
 
 ALL_PAIRS_UP_TO = 12  # rows; among more, only the pairs that the answers speak of
 
@@ -87,9 +87,9 @@ def verdict(one: Row, other: Row, comparisons: Comparisons) -> str:
     if item.told_apart:
         said = f"{item.better.name} is more accurate than {item.worse.name} by {points(item.difference)} ({figures})"
     else:
-        photos = count(item.better.mean(names.TEST_IMAGES))
+        photos = counted(item.better.mean(names.TEST_IMAGES), "test photo")
         said = (
-            f"{item.better.name} and {item.worse.name} can't be told apart on these {photos} test photos "
+            f"{item.better.name} and {item.worse.name} can't be told apart on {photos} "
             f"({figures}){_what_would_settle(item)}"
         )
     return f"{said}{unequal_budget(item.better, item.worse)}."

@@ -8,12 +8,15 @@ import pandas as pd
 from leafexp import findings, names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import budget_notes, matched_view
-from leafexp.report.collect import Run, Selection
+from leafexp.report.collect import Run, Selection, why_not
 from leafexp.report.comparisons import Comparisons, compare
 from leafexp.report.phrases import photos
 from leafexp.report.rows import Row, groups_to_compare, make_rows
 from leafexp.report.table import CONTROL_MARK, make_table, shown_matched, shown_pairs, shown_recall
-from leafexp.report.wording import count
+from leafexp.report.wording import count, counted, listed, percent, points
+
+NEAR = 0.05  # so little above always naming the largest class, an accuracy is set against it
+MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,41 @@ def more_tables(report: Report) -> list[tuple[str, pd.DataFrame]]:
 
 
 def warnings(report: Report) -> list[str]:
-    """What forbids to compare rows (other test photos) or to believe their accuracy (copies of training photos)."""
+    """What forbids to compare rows (other test photos) or to believe their accuracy (copies, one class for most)."""
     groups, audit = groups_to_compare(report.rows), report.selection.audit
-    said = findings.warnings(audit) if audit else []
+    said = [*(findings.warnings(audit) if audit else []), *(line for group in groups for line in _largest_class(group))]
     if len(groups) > 1:
         parts = " | ".join(f"{', '.join(row.name for row in group)} ({photos(group[0])})" for group in groups)
-        said = [f"Not comparable: these rows were tested on different photos and are not compared: {parts}.", *said]
+        unknown = " or unknown" if any("?" in photos(group[0]) for group in groups) else ""
+        said = [
+            f"Not comparable: these rows were tested on different{unknown} photos, so they are not compared: {parts}.",
+            *said,
+        ]
     return said
+
+
+def _largest_class(rows: Sequence[Row]) -> list[str]:
+    """The accuracies against always naming the largest class, where that is right often or nearly as often as they."""
+    known = [row for row in rows if len(row.class_shares)]
+    if not known:
+        return []
+    name, most = known[0].class_shares.index[0], float(known[0].class_shares.iloc[0])
+    order = sorted(rows, key=lambda row: -row.accuracy)
+    if most <= 0.5 and not order[0].accuracy - most < NEAR:
+        return []
+    against = [f"{row.name} {percent(row.accuracy)} ({_beyond(row.accuracy - most)})" for row in order[:MOST_NAMED]]
+    more = [f"{counted(len(order) - MOST_NAMED, 'row')} more"] if len(order) > MOST_NAMED else []
+    photos = counted(known[0].mean(names.TEST_IMAGES), "test photo")
+    return [
+        f"Always answering {name}, the largest class, is right on {percent(most)} of the {photos}. "
+        f"Against that: {listed([*against, *more])}. Recall by class and macro F1 tell more than accuracy here."
+    ]
+
+
+def _beyond(difference: float) -> str:
+    if round(100 * difference, 2) == 0:
+        return "no better"
+    return f"{points(abs(difference))} {'better' if difference > 0 else 'worse'}"
 
 
 def data_facts(rows: Sequence[Row]) -> list[str]:
@@ -86,12 +117,17 @@ def data_facts(rows: Sequence[Row]) -> list[str]:
     facts.append("Weights: " + "; ".join(f"{source}: {', '.join(labels)}" for source, labels in sources.items()) + ".")
     for precision, labels in _by_precision(rows).items():
         facts.append(f"Computed in {precision}, not float32: {', '.join(labels)}.")
-    commits = sorted({run.tags.get(names.GIT_COMMIT, "?")[:12] for row in rows for run in row.runs})
-    return [*facts, f"Code: git commit {', '.join(commits)}."]
+    return [*facts, f"Code: git commit {commits([run for row in rows for run in row.runs])}."]
+
+
+def commits(runs: Sequence[Run]) -> str:
+    """The commits that the runs were made from, shortened; `none (leafexp 0.1.0)` where there was no repository."""
+    found = {run.tags.get(names.GIT_COMMIT, "?") for run in runs}
+    return ", ".join(sorted({commit if " " in commit else commit[:12] for commit in found}))
 
 
 def _of_leaves(row: Row) -> str:
-    return f" (of {count(row.leaves.nunique())} leaves)" if row.leaves_shared else ""
+    return f" (of {counted(row.leaves.nunique(), 'leaf', 'leaves')})" if row.leaves_shared else ""
 
 
 def _by_precision(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -112,6 +148,9 @@ def limits(report: Report) -> list[str]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the table must know: unequal budgets, how many seeds stand behind a row, and which leaves."""
     said = budget_notes(rows)
+    unsure = [row.name for row in rows if row.pretrained and not row.every(names.WEIGHTS_SHA256)]
+    if unsure:
+        said.append(f"Which pretrained weights they began from was not logged: {', '.join(unsure)}.")
     single = [row.name for row in rows if len(row.runs) == 1]
     if len(single) == len(rows):
         said.append("One seed: differences from seed to seed are not in these intervals.")
@@ -142,14 +181,14 @@ def unfinished_runs(runs: Sequence[Run]) -> list[str]:
     said = []
     for run in runs:
         seed = run.tags.get(names.SEED) or run.params.get("seed", "?")
-        reason = (run.tags.get(names.ERROR, "").strip().splitlines() or ["no reason logged"])[0][:200]
-        why = "still running, or its process is gone" if run.status == "RUNNING" else reason
-        said.append(f"Not in the table: {run.row}, seed {seed}: {run.status.lower()} ({why}).")
+        said.append(f"Not in the table: {run.row}, seed {seed}: {run.status.lower()} ({why_not(run)}).")
     return said
 
 
 def header(selection: Selection) -> list[str]:
     """Which runs these are."""
     which = "All finished runs" if selection.sweep == "all" else f"Sweep {selection.sweep}"
-    others = "" if selection.sweep == "all" else f"; {selection.other_sweeps} other sweep(s) (--sweep NAME or all)"
+    others = (
+        "" if selection.sweep == "all" else f"; {counted(selection.other_sweeps, 'other sweep')} (--sweep NAME or all)"
+    )
     return [f"{which} of experiment {selection.experiment}{others}.", *selection.notes]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from leafexp import names
 from leafexp.report.accuracy import missing_arms
 from leafexp.report.budget import unequal_budget
+from leafexp.report.commands import command, transfer_model
 from leafexp.report.comparisons import (
     Comparisons,
     counterparts,
@@ -16,7 +17,7 @@ from leafexp.report.comparisons import (
     transfer,
     verdict,
 )
-from leafexp.report.phrases import command, learning_parameters, memory, pace, transfer_model
+from leafexp.report.phrases import learning_parameters, memory, pace
 from leafexp.report.rows import Row
 from leafexp.report.wording import four_digits, percent, share
 
@@ -81,7 +82,9 @@ def _saved(row: Row, unfrozen: Row) -> list[str]:
     """What an epoch of `row` computes less than one of `unfrozen`, by cause."""
     forward, rest = row.mean(names.PREFIX_FORWARD_SECONDS), row.mean(names.STEADY_COMPUTE_SECONDS)
     whole = unfrozen.mean(names.STEADY_COMPUTE_SECONDS)
-    if math.isnan(forward + rest + whole) or unfrozen.mean(names.TRAIN_IMAGES) != row.mean(names.TRAIN_IMAGES):
+    if math.isnan(forward + rest + whole) or not whole > 0 or len(row.machines | unfrozen.machines) > 1:
+        return []
+    if unfrozen.mean(names.TRAIN_IMAGES) != row.mean(names.TRAIN_IMAGES):
         return []
     saved = whole - (forward + rest)
     compared = f"{four_digits(abs(saved))} s ({percent(abs(saved) / whole)}) {'less' if saved > 0 else 'more'}"

@@ -131,7 +131,8 @@ def _looks(rows: Sequence[Row]) -> list[tuple[Row, str, str]]:
 
 
 def _text(row: Row) -> str:
-    return textwrap.fill(row.name + (CONTROL_MARK if row.control else ""), LABEL_WIDTH)
+    # Between two dollars Matplotlib reads a formula.
+    return textwrap.fill(row.name + (CONTROL_MARK if row.control else ""), LABEL_WIDTH).replace("$", r"\$")
 
 
 def _size(text: str) -> float:

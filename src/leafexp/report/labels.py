@@ -1,12 +1,15 @@
 """What parts one run from another, in words short enough for a label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from leafexp import names
 from leafexp.report.collect import Run
 
-# Tags that part runs whose configuration is the same.
-IDENTITY_TAGS = (names.DATA_HASH, names.WEIGHTS_SHA256)
+# What parts runs whose configuration is the same.
+IDENTITIES: dict[str, Callable[[Run], str]] = {
+    names.DATA_HASH: lambda run: run.photos if run.photos.startswith("unknown") else run.photos[:8],
+    names.WEIGHTS_SHA256: lambda run: run.tags.get(names.WEIGHTS_SHA256, "")[:8],
+}
 
 
 def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -32,9 +35,9 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
                 if value and len(alike[reference[index]]) > 1 and not usual[index]:
                     settings[index][key] = value
         told.append(values)
-    for tag in IDENTITY_TAGS:
+    for tag, identity in IDENTITIES.items():
         labels = [f"{run.row} {setting}" for run, setting in zip(runs, settings, strict=True)]
-        hashes = [run.tags.get(tag, "")[:8] for run in runs]
+        hashes = [identity(run) for run in runs]
         if not _follows(hashes, labels):
             settings = [{**setting, tag: value} for setting, value in zip(settings, hashes, strict=True)]
     return settings

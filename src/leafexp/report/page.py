@@ -1,7 +1,6 @@
 """The report as one HTML file that needs nothing else: figures, pictures and how each row was made."""
 
 import html
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,12 +18,13 @@ from plotly.offline import get_plotlyjs
 from leafexp import names
 from leafexp.findings import facts
 from leafexp.report import charts
-from leafexp.report.artifacts import read_texts
+from leafexp.report.artifacts import parse_pictures, read_texts
 from leafexp.report.collect import Run
-from leafexp.report.content import Report, data_facts, header, limits, more_tables, warnings
+from leafexp.report.content import Report, commits, data_facts, header, limits, more_tables, warnings
 from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row
 from leafexp.report.table import shown_table
+from leafexp.report.wording import CODE, counted
 
 MOST_MATRICES = 12
 WORST_PHOTOS = 12
@@ -82,6 +82,8 @@ def make_page(report: Report, tracking_uri: str) -> str:
         photos=worst_photos(rows, tracking_uri),
         found=facts(audit) if audit else [],
         pairs=audit["pairs"] if audit else [],
+        counted=counted,
+        commits=commits,
         breakable=Markup("_<wbr>"),
         rows=[(row, links.places[row.name]) for row in rows],
         tag=names,
@@ -97,14 +99,14 @@ class _Links:
     def __init__(self, rows: Sequence[Row]) -> None:
         self.places = {row.name: f"row-{number}" for number, row in enumerate(rows, 1)}
         known = sorted(map(re.escape, self.places), key=len, reverse=True)
-        self._pattern = re.compile(rf"`([^`]+)`|(?<![\w.])({'|'.join(known)})(?![\w(])")
+        self._pattern = re.compile(rf"{CODE.pattern}|(?<![\w.])({'|'.join(known)})(?![\w(])", re.DOTALL)
 
     def put(self, sentence: str) -> Markup:
         """The sentence as HTML, commands in `code`."""
         parts, end = [], 0
         for match in self._pattern.finditer(sentence):
             parts.append(html.escape(sentence[end : match.start()]))
-            command, name = match.groups()
+            _, command, name = match.groups()
             if command:
                 parts.append(f"<code>{html.escape(command)}</code>")
             else:
@@ -156,12 +158,8 @@ def worst_photos(rows: Sequence[Row], tracking_uri: str) -> list[Photo]:
         return []
     mean = pd.concat([column for column in scored if column is not None], axis=1).mean(axis=1)
     worst = list(mean.sort_values(kind="stable").index[:WORST_PHOTOS])
-    kept = [
-        json.loads(text)
-        for text in read_texts([run.artifact_uri for run in runs], names.WORST_PHOTOS_FILE, tracking_uri)
-        if text
-    ]
-    pictures = {photo["path"]: photo["jpeg"] for photo in chain.from_iterable(kept)}
+    texts = read_texts([run.artifact_uri for run in runs], names.WORST_PHOTOS_FILE, tracking_uri)
+    pictures = {path: jpeg for text in texts for path, jpeg in parse_pictures(text).items()}
     said = {run_id: table["predicted"].reindex(worst) for run_id, table in tables.items()}
     labels = tables[runs[0].run_id]["label"]
     return [

@@ -1,13 +1,11 @@
 """Parts of the answers' sentences: what is said of a row, or of one row beside another."""
 
 import math
-import shlex
 from collections.abc import Sequence
 
 from leafexp import names
-from leafexp.report.comparisons import transfer
 from leafexp.report.rows import Row
-from leafexp.report.wording import count, four_digits, percent, rate, share
+from leafexp.report.wording import count, counted, four_digits, percent, rate, share
 
 
 def pace(row: Row, other: Row) -> str:
@@ -17,6 +15,8 @@ def pace(row: Row, other: Row) -> str:
     if any(it.mean(names.PREFIX_REUSED_SECONDS) > 0 for it in (row, other)):
         mine, its = row.epoch_seconds_with_prefix, other.epoch_seconds_with_prefix
         said += f" (with frozen layers from earlier runs {four_digits(mine)} s and {four_digits(its)} s)"
+    if len(row.machines | other.machines) > 1:
+        return f"{said}: not compared, as they ran on different machines"
     if not (mine > 0 and its > 0):
         return said
     factor = f"{max(its / mine, mine / its):.2f}"
@@ -53,8 +53,8 @@ def ranks(order: Sequence[Row]) -> str:
 def milestone(row: Row) -> str:
     """When the row reached 80 % validation accuracy, or that it did not."""
     if not row.reached(80):
-        return f"did not reach 80 % validation accuracy in {count(row.epochs)} epochs"
-    some = "" if row.reached(80) == len(row.runs) else f" in {row.reached(80)} of {len(row.runs)} runs"
+        return f"did not reach 80 % validation accuracy in {counted(row.epochs, 'epoch')}"
+    some = "" if row.reached(80) == len(row.runs) else f" in {row.reached(80)} of {counted(len(row.runs), 'run')}"
     return f"reached 80 % validation accuracy in epoch {count(row.mean(names.epochs_to(80)))}{some}"
 
 
@@ -64,9 +64,9 @@ def milestones_of(row: Row) -> str:
     for percentage in names.MILESTONES:
         reached = row.reached(percentage)
         if not reached:
-            said.append(f"{percentage} % not in {count(row.epochs)} epochs")
+            said.append(f"{percentage} % not in {counted(row.epochs, 'epoch')}")
             continue
-        some = "" if reached == len(row.runs) else f", in {reached} of {len(row.runs)} runs"
+        some = "" if reached == len(row.runs) else f", in {reached} of {counted(len(row.runs), 'run')}"
         average = " on average" if len(row.runs) > 1 else ""
         epoch = f"{percentage} % in epoch {count(row.mean(names.epochs_to(percentage)))}{average}"
         said.append(f"{epoch} ({four_digits(row.minutes_to(percentage))} minutes{some})")
@@ -91,19 +91,6 @@ def photos(row: Row) -> str:
     return f"data {row.hashes(names.DATA_HASH)}, split {row.hashes(names.SPLIT_HASH)}"
 
 
-def transfer_model(rows: Sequence[Row]) -> str:
-    """The config name of the pretrained model at hand, MobileNetV2's where there is none."""
-    return next((row.model for row in transfer(rows)), "mnv2")
-
-
-def command(rows: Sequence[Row], arms: str) -> str:
-    """The command that runs `arms` on the same data for the same epochs."""
-    alike = {key: rows[0].param(key) for key in ("data.path", "data.image_size", "epochs")}
-    same = {"data": rows[0].tag(names.DATA), **alike}
-    shared = "".join(f" {key}={shlex.quote(value)}" for key, value in same.items() if value not in ("", "None"))
-    return f"This would tell: `python -m leafexp.train -m {arms}{shared}`"
-
-
 def counted_confusions(rows: Sequence[Row], most: int = 8) -> list[str]:
     """The pairs of classes most often confused, over all approaches and seeds, with the rows that did it most."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
@@ -118,7 +105,7 @@ def counted_confusions(rows: Sequence[Row], most: int = 8) -> list[str]:
                     counts.setdefault((str(label), str(predicted)), {})[row.name] = int(number)
     order = sorted(counts, key=lambda pair: -sum(counts[pair].values()))[:most]
     return [
-        f"{label} taken for {predicted}: {count(sum(by_row.values()))} times in {count(tested)} runs ("
+        f"{label} taken for {predicted}: {counted(sum(by_row.values()), 'time')} in {counted(tested, 'run')} ("
         f"{', '.join(f'{name} {count(number)}' for name, number in by_row.items())})."
         for (label, predicted), by_row in ((pair, counts[pair]) for pair in order)
     ]

@@ -25,10 +25,13 @@ from leafexp.report.table import (
     pairs_table,
     print_frame,
     print_table,
+    shown_table,
 )
+from leafexp.report.wording import CODE, in_markdown, one_line, plain_in_markdown
 
 MARKDOWN, LATEX = "github", "latex_booktabs"
 LINE_WIDTH = 120
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 
 
 def write_report(
@@ -67,7 +70,7 @@ def write_report(
         written = {
             "report.md": markdown,
             "table.csv": as_csv(table),
-            "table.tex": print_table(table, LATEX) + "\n",
+            "table.tex": print_frame(shown_table(table).map(one_line), LATEX) + "\n",
             "pairs.csv": as_csv(pairs_table(report.comparisons)),
             "matched.csv": as_csv(report.matched),
             "report.html": page,
@@ -88,7 +91,7 @@ def as_text(report: Report) -> str:
         "\n".join(_wrap(line) for line in [*header(selection), *_shouted(report)]),
         "\n".join(_wrap(line) for line in report.headline),
         "\n".join(_wrap(line) for line in data_facts(rows)),
-        print_table(table),
+        print_table(table.assign(model=table["model"].map(one_line))),
         "\n".join(_wrap(line) for line in limits(report)),
     ]
     blocks += ["\n".join([answer.question, *(_wrap(line, "- ") for line in answer.sentences)]) for answer in answers]
@@ -99,25 +102,34 @@ def as_markdown(report: Report, figures: Sequence[str]) -> str:
     """The report as report.md; `figures` are file names beside it."""
     selection, rows, table, answers = report.selection, report.rows, report.table, report.answers
     blocks = [
-        f"# Report of {selection.experiment}",
-        *report.headline,
-        *header(selection),
-        *(f"**{line}**" for line in _shouted(report)),
+        f"# Report of {plain_in_markdown(selection.experiment)}",
+        *map(in_markdown, report.headline),
+        *map(in_markdown, header(selection)),
+        *(f"**{in_markdown(line)}**" for line in _shouted(report)),
         _bullets(data_facts(rows)),
-        print_table(table, MARKDOWN),
+        _markdown_table(shown_table(table)),
         _bullets(limits(report)),
     ]
     for answer in answers:
         blocks += [f"## {answer.question}", _bullets(answer.sentences)]
     for title, frame in more_tables(report):
-        blocks += [f"## {title}", print_frame(frame, MARKDOWN)]
+        blocks += [f"## {title}", _markdown_table(frame)]
     blocks += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def _markdown_table(frame: pd.DataFrame) -> str:
+    escaped = frame.map(plain_in_markdown).set_axis(list(map(plain_in_markdown, frame.columns)), axis=1)
+    return print_frame(escaped, MARKDOWN)
+
+
 def as_csv(table: pd.DataFrame) -> str:
-    """The raw table; ten digits, so that sums of seconds do not end in 0.0000001."""
-    return str(table.to_csv(index=False, float_format="%.10g"))
+    """The raw table; ten digits, so that sums of seconds do not end in 0.0000001.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it (OWASP, CSV Injection).
+    """
+    shown = table.map(lambda value: f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value)
+    return str(shown.to_csv(index=False, float_format="%.10g"))
 
 
 def _shouted(report: Report) -> list[str]:
@@ -125,11 +137,11 @@ def _shouted(report: Report) -> list[str]:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {in_markdown(line)}" for line in lines)
 
 
 def _wrap(line: str, bullet: str = "") -> str:
-    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), line)  # a command stays on one line
+    whole = CODE.sub(lambda command: command[0].replace(" ", "\0"), one_line(line))  # a command stays on one line
     filled = textwrap.fill(
         whole,
         LINE_WIDTH,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leafexp import names
-from leafexp.report.collect import Run
+from leafexp.report.collect import Run, number
 from leafexp.report.labels import distinguishing_settings
 from leafexp.report.statistics import bootstrap_interval, seed_interval, wilson_interval
 
@@ -42,6 +42,11 @@ class Row:
         """The beginnings of the hashes that the runs of the row have in a tag."""
         return "/".join(sorted({run.tags.get(name, "")[:length] or "?" for run in self.runs}))
 
+    def every(self, name: str) -> str:
+        """The values that the runs of the row have in a tag; empty where one lacks it."""
+        values = {run.tags.get(name, "") for run in self.runs}
+        return "" if "" in values else "/".join(sorted(values))
+
     @property
     def model(self) -> str:
         """The model's config name, such as mnv2."""
@@ -64,8 +69,13 @@ class Row:
 
     @cached_property
     def photos(self) -> frozenset[str]:
-        """The hashes of the test photos: accuracies compare only where they are equal."""
+        """The hashes of the test photos: accuracies compare only where they are equal. Unknown ones equal no others."""
         return frozenset(_test_photos(run) for run in self.runs)
+
+    @cached_property
+    def machines(self) -> frozenset[str]:
+        """The machines it was trained on, an empty name where it was not logged: times compare on one machine only."""
+        return frozenset(run.tags.get(names.HOST, "") for run in self.runs)
 
     @cached_property
     def seeds(self) -> list[str]:
@@ -107,7 +117,7 @@ class Row:
     @cached_property
     def epochs(self) -> float:
         """Epochs trained, a mean where seeds stopped at different epochs."""
-        lengths = [len(run.curves) or float(run.params.get("epochs", "nan")) for run in self.runs]
+        lengths = [len(run.curves) or number(run.params.get("epochs", "")) for run in self.runs]
         return sum(lengths) / len(lengths)
 
     @cached_property
@@ -141,7 +151,7 @@ class Row:
     def epoch_seconds_with_prefix(self) -> float:
         """Mean seconds per epoch, with what an earlier run had spent on frozen layers dealt out to the epochs."""
         reused = self.mean(names.PREFIX_REUSED_SECONDS)
-        return self.epoch_seconds + (reused / self.epochs if reused > 0 else 0.0)
+        return self.epoch_seconds + (reused / self.epochs if reused > 0 and self.epochs > 0 else 0.0)
 
     @property
     def trainable(self) -> float:
@@ -244,6 +254,14 @@ class Row:
         return right if ((right.mean() - logged).abs() <= 1e-4).all() else None
 
     @cached_property
+    def class_shares(self) -> pd.Series:
+        """Index class, values its share of the test photos, the largest first; empty if unknown."""
+        predictions = self.runs[0].predictions
+        if predictions is None:
+            return pd.Series(dtype=float)
+        return predictions["label"].value_counts(normalize=True)
+
+    @cached_property
     def recall(self) -> pd.Series:
         """Index class, values the share of its test photos that is recognised, a mean over seeds; empty if unknown."""
         right = self.right
@@ -270,8 +288,9 @@ class Row:
         """Index path, values the group (leaf) of the test photo; its path where groups were not logged."""
         predictions = self.runs[0].predictions
         assert predictions is not None
-        groups = predictions["group"] if "group" in predictions else predictions["path"]
-        return pd.Series(groups.to_numpy(), index=predictions["path"])
+        paths = predictions["path"]
+        groups = predictions["group"].fillna(paths) if "group" in predictions else paths
+        return pd.Series(groups.to_numpy(), index=paths)
 
     @property
     def leaves_shared(self) -> bool:
@@ -337,7 +356,8 @@ def _by_split(row: Row) -> list[Row]:
 
 def _test_photos(run: Run) -> str:
     # Runs of before there was a hash of the test photos alone.
-    return run.tags.get(names.TEST_HASH) or f"{run.tags.get(names.DATA_HASH, '')} {run.tags.get(names.SPLIT_HASH, '')}"
+    data, split = run.tags.get(names.DATA_HASH), run.tags.get(names.SPLIT_HASH)
+    return run.tags.get(names.TEST_HASH) or (f"{data} {split}" if data and split else f"unknown in {run.run_id}")
 
 
 def short(key: str) -> str:
