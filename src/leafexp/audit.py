@@ -37,17 +37,7 @@ def main() -> int:
         from leafexp.run import read_catalog
 
         data = config.data
-        photos = dataset.prepare(
-            read_catalog(config),
-            data.image_size,
-            data.on_bad_image,
-            data.validation_share,
-            data.test_share,
-            data.split_seed,
-            data.train_per_class,
-            data.groups,
-            int(config.cache_gb * 10**9),
-        )
+        photos = dataset.prepare(read_catalog(config), data, int(config.cache_gb * 10**9))
         found = audit.audit(photos)
         folder = _write(photos, found)
         print(_text(found))

@@ -181,7 +181,9 @@ def _open(entry: Path, reused: bool) -> Stored | None:
         shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
         if (entry / _DATA).stat().st_size != int(np.prod(shape)) * dtype.itemsize:
             return None
-        return Stored(entry.name, np.memmap(entry / _DATA, dtype, mode="r", shape=shape), about, reused)
+        # An empty file can't be mapped.
+        array = np.memmap(entry / _DATA, dtype, mode="r", shape=shape) if 0 not in shape else np.empty(shape, dtype)
+        return Stored(entry.name, array, about, reused)
     except (FileNotFoundError, ValueError, KeyError):
         return None
 

@@ -38,6 +38,7 @@ def check_values(config: "Config") -> None:
     expect(bool(named), "sweep", "of letters, digits and . _ + -, as it names a folder and a tag", config.sweep)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(data.image_size >= 32, "data.image_size", "at least 32 pixels", data.image_size)
+    expect(data.white is None or data.white > 0, "data.white", "over 0, or null", data.white)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     expect_choice("data.groups", data.groups, GROUPS)
     expect_choice("data.audit", data.audit, AUDIT_POLICIES)

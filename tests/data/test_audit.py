@@ -9,6 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import leafexp.audit
+from leafexp.config import DataConfig
 from leafexp.data import audit as audits
 from leafexp.data.audit import audit, check
 from leafexp.data.catalog import read_folder, read_table
@@ -165,7 +166,7 @@ def test_the_command(
 @pytest.mark.slow
 @needs_real_photos
 def test_real_photos_are_clean_and_their_background_is_not() -> None:
-    dataset = prepare(read_table(str(REAL_PHOTOS)), 128, "error", 0.15, 0.15, 0, None, "given", 10**10)
+    dataset = prepare(read_table(str(REAL_PHOTOS)), DataConfig(), 10**10)
     found = audit(dataset)
     assert found["exact_duplicates"]["pairs"] == dataset.table["sha256"].duplicated().sum() == 0
     assert (found["near_duplicates"]["pairs"], found["groups_across_splits"]) == (0, 0)

@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from leafexp.cache import key_of
-from leafexp.data.catalog import SPLITS
 from leafexp.data.dataset import Dataset
 from leafexp.data.duplicates import EXACT, duplicates
+from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError
 from leafexp.findings import leaks
 from leafexp.paths import cache_folder

@@ -5,7 +5,7 @@ import hashlib
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from leafexp.data.catalog import SPLITS
+from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError
 
 UNUSED = "unused"  # training photos that data.train_per_class leaves out
