@@ -17,6 +17,8 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         found: what `data.audit.audit` returns, also as an earlier version wrote it.
     """
     said = [("photos", f"{found['photos']:,}"), ("classes", _counted(found["classes"]))]
+    if "parts" in found:
+        said.append(("parts", sizes(found)))
     for kind in ("exact", "near"):
         counts = found[f"{kind}_duplicates"]
         two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
@@ -29,6 +31,14 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             interval = f"95 % interval {probe['low']:.4f} to {probe['high']:.4f}, chance {probe['chance']:.4f}"
             said.append((what, f"test accuracy {probe['accuracy']:.4f} ({interval})"))
     return said
+
+
+def sizes(found: Mapping[str, Any]) -> str:
+    """The photos and leaves in each part."""
+    return ", ".join(
+        f"{part} {size['photos']:,} photos of {size['leaves']:,} {'leaf' if size['leaves'] == 1 else 'leaves'}"
+        for part, size in found["parts"].items()
+    )
 
 
 def leaks(found: Mapping[str, Any]) -> list[str]:
@@ -59,6 +69,7 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
             said.append(f"{number} pair(s) of {equal} photos have two different labels.")
+    said += _about_leaves(found.get("leaves"))
     for key, what, so in (
         ("border_probe", "The borders alone tell", "a network may learn the background"),
         ("file_probe", "Size, format and camera alone tell", "the classes come from different sources"),
@@ -69,6 +80,22 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
                 f"{what} the class of {probe['accuracy']:.1%} of the test photos (95 % interval "
                 f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): {so}."
             )
+    return said
+
+
+def _about_leaves(leaves: Mapping[str, Any] | None) -> list[str]:
+    said = []
+    if leaves and leaves["largest_photos"] > max(10, 0.25 * leaves["label_photos"]):
+        said.append(
+            f"One leaf ({leaves['largest']}) has {leaves['largest_photos']} of the {leaves['label_photos']} photos of "
+            f"{leaves['largest_label']}: they are on one side of the split, and say little about other leaves."
+        )
+    if leaves and leaves["of_several_classes"]:
+        said.append(
+            f"{leaves['of_several_classes']} of {leaves['leaves']} leaves have photos of several classes (for example "
+            f"{leaves['example']}): each is on one side of the split as a whole. If the numbers begin again in each "
+            "class, write class and number into the group column."
+        )
     return said
 
 

@@ -13,7 +13,7 @@ from leafexp import names
 from leafexp.backend import import_tensorflow
 from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
-from leafexp.findings import remarks
+from leafexp.findings import remarks, sizes
 from leafexp.notes import note
 from leafexp.paths import ROOT, cache_folder
 
@@ -266,7 +266,7 @@ def _audit(dataset: "Dataset", policy: str, run: "TrackedRun") -> None:
     )
     if policy == "error":
         audit.check(found)
-    for line in remarks(found):
+    for line in (f"{sizes(found)}.", *remarks(found)):
         note(line)
 
 

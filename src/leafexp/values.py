@@ -1,10 +1,12 @@
 """What each value of the configuration may be."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp.data.spelling import printable
 from leafexp.errors import UserError, did_you_mean
 from leafexp.training.phases import BATCH_NORM_POLICIES
 
@@ -56,6 +58,8 @@ def check_values(config: "Config") -> None:
             raise UserError(f"data.group_pattern is not a regular expression: {error}.") from None
     if data.name in ("folder", "table"):
         expect(data.path is not None, "data.path", f"set with data={data.name}", data.path)
+    if data.path is not None and printable(data.path) != unicodedata.normalize("NFC", data.path):
+        raise UserError(f"The name in data.path={printable(data.path)} is not UTF-8. Rename the folder or the file.")
     if data.path is not None and data.name != "leafsim" and not Path(data.path).expanduser().exists():
         raise UserError(f"data.path={data.path} does not exist (looked from {Path.cwd()}).")
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "over 0", optimizer.learning_rate)

@@ -78,7 +78,7 @@ def test_a_leaf_with_most_of_the_photos_trains(capsys: pytest.CaptureFixture[str
         table["split"] = split(table.drop(columns="split", errors="ignore"), 0.15, 0.15, seed)
         assert table.groupby("group")["split"].nunique().max() == 1
         sizes = pd.crosstab(table["label"], table["split"])
-        assert sizes["train"].between(150, 153).all() and (sizes[["test", "validation"]] >= 8).all(axis=None)
+        assert (sizes["train"] >= 155).all() and (sizes[["test", "validation"]] >= 6).all(axis=None)
     assert "where 15% were asked, as leaves stay whole and the largest has 150" in capsys.readouterr().out
 
 

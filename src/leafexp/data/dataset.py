@@ -79,7 +79,7 @@ def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Data
     _check_usable(catalog, skipped, settings.on_bad_image)
     table = catalog.assign(sha256=checksums).drop(index=catalog.index[list(problems)]).reset_index(drop=True)
     if settings.groups == NEAR_DUPLICATES:
-        table["group"] = joined_groups(stored.array, table)
+        table["group"] = joined_groups(stored.array, stored.key, table)
     table["split"] = splits.split(table, settings.validation_share, settings.test_share, settings.split_seed)
     if settings.train_per_class is not None:
         table["split"] = splits.limit_training(table, settings.train_per_class, settings.split_seed)

@@ -96,10 +96,15 @@ def _by_number_of_photos(rows: pd.DataFrame, shares: dict[str, float], seed: int
     # Shares of each class, so that a small class counts as much as a large one: shape (parts, classes).
     wanted = np.array([*shares.values(), 1 - sum(shares.values())])[:, None]
     have = np.zeros((len(parts), len(all_photos)))
+    # Training on few leaves teaches little: a third of those of each class are left to it at least.
+    taken, most = np.zeros_like(have), np.maximum(1, (counts > 0).sum(axis=0) // 3)
     chosen = np.empty(len(counts), int)
     for row, group in enumerate(counts / all_photos):
-        chosen[row] = np.argmin(((have + group - wanted) ** 2 - (have - wanted) ** 2).sum(axis=1))
+        worse = ((have + group - wanted) ** 2 - (have - wanted) ** 2).sum(axis=1)
+        worse[:-1][((taken[:-1] >= most) & (group > 0)).any(axis=1)] = np.inf
+        chosen[row] = np.argmin(worse)
         have[chosen[row]] += group
+        taken[chosen[row]] += group > 0
     _cover(chosen, counts, len(parts))
     return rows["group"].map(dict(zip(photos.index, np.array(parts)[chosen], strict=True))).astype("str")
 
