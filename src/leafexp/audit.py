@@ -48,7 +48,8 @@ def main() -> int:
         found = audit.audit(photos)
         folder = _write(photos, found)
         print(_text(found))
-        print("".join(f"{line}\n" for line in remarks(found)) + f"Wrote {printable(str(folder / 'audit.html'))}")
+        said = "".join(f"{line}\n" for line in remarks(found))
+        print(f"{said}Wrote {printable(str(folder / 'audit.html'))}")
         if leaks(found):
             print(_write_clean(photos, found["to_leave_out"], folder / "clean.csv", overrides))
         if data.audit == "error":
@@ -120,8 +121,8 @@ def _write_clean(photos: "Dataset", left_out: list[str], file: Path, overrides: 
         same.append(f"data.image_size={photos.pixels.shape[1]}")
     words = ["python", "-m", "leafexp.train", "data=table", f"data.path={_quoted(str(file))}", *same]
     return (
-        f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer} photos that are copies of tested ones "
-        f"or of their leaves. To train on it:\n  {shlex.join(words)}"
+        f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer} photos that are copies "
+        f"of tested ones or of their leaves. To train on it:\n  {shlex.join(words)}"
     )
 
 
