@@ -73,8 +73,3 @@ def test_every_file_named_is_there(page: str) -> None:
         if name in made_by_runs or name.startswith("reports/"):
             continue
         assert any((CHECKOUT / root / name).exists() for root in ("", "src/leafexp", "conf")), name
-
-
-def test_readme_is_one_page() -> None:
-    assert len(README.splitlines()) <= 150
-    assert len(PAGES["ARCHITECTURE.md"].splitlines()) <= 80

@@ -96,6 +96,7 @@ def test_copies_on_two_sides_stop_and_are_kept_together_on_demand(folder: Path) 
     with pytest.raises(UserError, match=f"{across} pair.s. of nearly equal photos are on two sides") as stopped:
         check(found)
     assert found["pairs"][0]["path"] in str(stopped.value) and "data.audit=warn" in str(stopped.value)
+    assert "`python -m leafexp.audit` with the same settings writes clean.csv" in str(stopped.value)
     together = audit(small_dataset(catalog, groups="near_duplicates"))
     assert together["near_duplicates"] == {**found["near_duplicates"], "across_splits": 0}
     check(together)

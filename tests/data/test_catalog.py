@@ -141,6 +141,8 @@ def test_folders_as_people_have_them(
         ([*PARTS, "val/rust/1.jpg"], "val/ and valid/ both stand for the validation part"),
         (["rust/train/1.jpg", "rust/test/1.jpg", "ok/1.jpg"], "rust/ is divided into parts, ok/ is not"),
         (["rust/train/1.jpg", "ok/train/1.jpg", "ok/2.jpg"], "ok/ also has 1 photo outside of them"),
+        (["seg_train/rust/1.jpg", "seg_test/rust/1.jpg", "x/1.jpg"], "Are seg_test/ and seg_train/ classes, or parts"),
+        (["train1/rust/1.jpg", "train2/rust/1.jpg"], "train1/ and train2/ both stand for the train part"),
         ([*PARTS, "train/rust/test/1.jpg"], "train/rust/test/ is a part inside the part train/"),
         (["rust/1.jpg", "rust /1.jpg"], "'rust' and 'rust ' differ only by blanks"),
         (["o\u00efdium/1.jpg", "oi\u0308dium/1.jpg"], "'o\\xefdium' differ only by composed and decomposed letters"),

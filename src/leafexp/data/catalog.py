@@ -140,6 +140,8 @@ def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
         table["split"] = parts.astype("str")
     if group_pattern is not None:
         matches = [re.search(group_pattern, Path(path).name) for path in table["path"]]
+        if "group" in table:
+            note("data.group_pattern is used in place of the CSV's column of leaves.")
         _check_matched(group_pattern, table["path"], [match is not None for match in matches])
         named = [match and (match.group(1) if match.re.groups else match.group(0)) for match in matches]
         # The same number in two classes is two leaves.

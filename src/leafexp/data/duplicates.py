@@ -1,5 +1,6 @@
 """Photos that are the same or nearly the same: by checksum, by perceptual hash, by their thumbnails and closely."""
 
+import importlib.metadata
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -106,6 +107,7 @@ def joined_groups(pixels: np.ndarray, pixels_hash: str, table: pd.DataFrame) -> 
 
     key = key_of(
         "joined groups",
+        importlib.metadata.version("imagehash"),
         MOST_BITS,
         _MOST_TO_CONTRAST,
         _MOST_TO_MEDIAN,

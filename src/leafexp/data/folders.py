@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from leafexp.data.spelling import part_of, printable
+from leafexp.data.spelling import hints_at_part, part_of, printable
 from leafexp.errors import UserError
 
 # Pillow recognises these, but doesn't decode them by itself.
@@ -122,6 +122,12 @@ def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
         )
     if parts:
         return _in_parts(tree, parts)
+    alike = [folder for folder in inside if hints_at_part(folder.name)]
+    if len({hints_at_part(folder.name) for folder in alike}) > 1:
+        raise UserError(
+            f"Are {_names(tree, alike)} classes, or parts of the data? "
+            "Parts must be called train, validation and test: rename them."
+        )
     if len(inside) == 1 and tree.filled(inside[0]):
         raise UserError(
             f"There is one class only, {tree.name(inside[0])!r}. Telling classes apart needs at least two. If the "

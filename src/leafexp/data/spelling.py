@@ -5,7 +5,7 @@ import unicodedata
 
 SPLITS = ("train", "validation", "test")
 _PART = re.compile(
-    r"(?:(train|training)|(validation|validate|valid|val|dev)|(test|testing))[\W_]*(?:set|images|photos|data|split)?"
+    r"(?:(train|training)|(validation|validate|valid|val|dev)|(test|testing))[\W_]*(?:set|images|photos|data|split)?[\W_]*\d*"
 )
 
 _EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks that show nothing
@@ -15,6 +15,12 @@ def part_of(name: str) -> str | None:
     """Which of train, validation and test `name` stands for, in its usual spellings; None for other names."""
     found = _PART.fullmatch(name.strip().casefold())
     return found and SPLITS[next(place for place, part in enumerate(found.groups()) if part)]
+
+
+def hints_at_part(name: str) -> str | None:
+    """The part that a word of the name stands for, as in plants_train; None if none does."""
+    words = re.split(r"[\W_\d]+", name)
+    return next((part for word in words if (part := part_of(word))), None)
 
 
 def printable(name: str) -> str:
