@@ -104,7 +104,7 @@ TWO = ["rust/1.jpg", "healthy/2.jpg"]
         (["train/images/rust/1.jpg", "train/images/ok/2.jpg", "Test/images/rust/3.jpg"], {"rust", "ok"}, ""),
         (["training_set/rust/1.jpg", "training_set/ok/1.jpg", "Test Set/ok/1.jpg"], {"rust", "ok"}, ""),
         (["rust/train/1.jpg", "rust/test/2.jpg", "ok/train/1.jpg", "ok/TEST/2.jpg"], {"rust", "ok"}, ""),
-        (["rust/2023/1.jpg", "rust/2024/leaf 7/1.jpg", "ok/1.jpg"], {"rust", "ok"}, ""),
+        (["rust/2023/1.jpg", "rust/2024/leaf 7/1.jpg", "ok/1.jpg"], {"rust", "ok"}, "2 photos lie in folders inside a"),
         ([*TWO, "loose.png", "healthy/2.xml", "healthy/.2.jpg", "empty/a.csv"], {"rust", "healthy"}, "(loose.png)"),
     ],
 )
@@ -143,6 +143,7 @@ def test_folders_as_people_have_them(
         (["rust/train/1.jpg", "ok/train/1.jpg", "ok/2.jpg"], "ok/ also has 1 photo outside of them"),
         (["seg_train/rust/1.jpg", "seg_test/rust/1.jpg", "x/1.jpg"], "Are seg_test/ and seg_train/ classes, or parts"),
         (["train1/rust/1.jpg", "train2/rust/1.jpg"], "train1/ and train2/ both stand for the train part"),
+        ([*PARTS, "train/test/1.jpg"], "train/test/ is a part inside the part train/"),
         ([*PARTS, "train/rust/test/1.jpg"], "train/rust/test/ is a part inside the part train/"),
         (["rust/1.jpg", "rust /1.jpg"], "'rust' and 'rust ' differ only by blanks"),
         (["o\u00efdium/1.jpg", "oi\u0308dium/1.jpg"], "'o\\xefdium' differ only by composed and decomposed letters"),

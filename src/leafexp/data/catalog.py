@@ -35,6 +35,9 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     found = folders.labelled(tree)
     for line in folders.left_out(tree, [file for _, _, file in found]):
         note(line)
+    if deeper := [file for _, folder, file in found if file.parent != folder and not part_of(file.parent.name)]:
+        number = "1 photo lies" if len(deeper) == 1 else f"{len(deeper)} photos lie"
+        note(f"{number} in folders inside a class folder, as {tree.name(deeper[0])}; the outer folder is the class.")
     for part in {part for part, _, _ in found}:
         _refuse_twins({folder.name for within, folder, _ in found if within == part})
     rows = [(tree.name(file), printable(folder.name).strip(), part) for part, folder, file in found]

@@ -179,7 +179,7 @@ def _in_parts(tree: Tree, parts: Sequence[Path]) -> list[tuple[str | None, Path,
                 + ("." if part == "train" else f": leafexp then draws the {part} photos from train.")
             )
         for label in classes:
-            if nested := [child for child in tree.filled(label) if part_of(child.name)]:
+            if nested := [child for child in (label, *tree.filled(label)) if part_of(child.name)]:
                 raise UserError(
                     f"{tree.name(nested[0])}/ is a part inside the part {tree.name(folder)}/. Which of them holds? "
                     "Move its photos or rename it."
