@@ -9,6 +9,8 @@ _PROBES = {
     "thumbnail_neighbour": "class from 12 px thumbnails",
 }
 
+_UNEQUAL = 10  # times as many photos of one class as of another: an accuracy then needs a word
+
 
 def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """All that was found, each with its figures.
@@ -69,6 +71,7 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
             said.append(f"{number} pair(s) of {equal} photos have two different labels.")
+    said += _about_classes(found["classes"])
     said += _about_leaves(found.get("leaves"))
     for key, what, so in (
         ("border_probe", "The borders alone tell", "a network may learn the background"),
@@ -81,6 +84,17 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
                 f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): {so}."
             )
     return said
+
+
+def _about_classes(classes: Mapping[str, int]) -> list[str]:
+    most, fewest = max(classes, key=classes.__getitem__), min(classes, key=classes.__getitem__)
+    if classes[most] < _UNEQUAL * classes[fewest]:
+        return []
+    share = classes[most] / sum(classes.values())
+    return [
+        f"{most} has {classes[most]:,} photos, {fewest} {classes[fewest]:,}: always saying {most} would be right for "
+        f"{share:.1%} of the photos. Read an accuracy against that, and look at macro F1."
+    ]
 
 
 def _about_leaves(leaves: Mapping[str, Any] | None) -> list[str]:

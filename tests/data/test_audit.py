@@ -17,7 +17,7 @@ from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
 from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, TURNED, duplicates, joined_groups
 from leafexp.errors import UserError
-from leafexp.findings import leaks, remarks
+from leafexp.findings import doubts, leaks, remarks
 from tests.conftest import REAL_PHOTOS, needs_real_photos, small_dataset
 
 
@@ -183,6 +183,13 @@ def test_the_command(
         6,
         12,
     ]
+
+
+def test_unequal_classes_are_said() -> None:
+    found = {"exact_duplicates": {"other_label": 0}, "near_duplicates": {"other_label": 0}}
+    [said] = doubts({**found, "classes": {"rust": 20, "healthy": 720}})
+    assert "healthy has 720 photos, rust 20: always saying healthy would be right for 97.3% of the photos." in said
+    assert doubts({**found, "classes": {"rust": 80, "healthy": 720}}) == []
 
 
 def tray(seed: int, spots: int) -> Image.Image:
