@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from leafexp import notes
+from leafexp.config import DataConfig
 from leafexp.data.dataset import Dataset, prepare
 from leafexp.paths import cache_folder
 from tests.servers import postgresql
@@ -48,19 +50,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield cache_folder()
 
 
+@pytest.fixture(autouse=True)
+def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test reads its lines on photos as a process that has said none."""
+    monkeypatch.setattr(notes, "_noted", set())
+
+
 def small_dataset(catalog: pd.DataFrame, on_bad_image: str = "error", groups: str = "given") -> Dataset:
     """The photos of a catalog at 32 px, a fifth for validation and a fifth for the test."""
-    return prepare(
-        catalog,
-        image_size=32,
-        on_bad_image=on_bad_image,
-        validation_share=0.2,
-        test_share=0.2,
-        split_seed=0,
-        train_per_class=None,
-        groups=groups,
-        cache_bytes=10**9,
-    )
+    settings = DataConfig(image_size=32, on_bad_image=on_bad_image, validation_share=0.2, test_share=0.2, groups=groups)
+    return prepare(catalog, settings, cache_bytes=10**9)
 
 
 @pytest.fixture(scope="session")

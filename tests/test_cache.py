@@ -214,3 +214,19 @@ def test_rows_read_do_not_stay_in_memory() -> None:
     assert mapped_megabytes() - before < 10
     kept.array.sum()
     assert mapped_megabytes() - before > 40, "else this test could not fail"
+
+
+def test_findings_are_kept_and_made_anew_where_they_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, int]:
+        made.append(1)
+        return {"pairs": len(made)}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    assert [cache.kept("audit", "a", make) for _ in range(2)] == [{"pairs": 1}] * 2
+    (tmp_path / "home" / "leafexp" / "audit" / "a.json").write_text("{broken")
+    assert cache.kept("audit", "a", make) == {"pairs": 2}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [cache.kept("audit", "a", make)["pairs"] for _ in range(2)] == [3, 4]

@@ -51,6 +51,7 @@ OTHER = [
     "data.train_per_class=8",
     "data.groups=near_duplicates",
     "data.on_bad_image=skip",
+    "data.white=4095",
 ]
 
 

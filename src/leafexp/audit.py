@@ -3,13 +3,16 @@
 import base64
 import io
 import json
+import re
+import shlex
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp.data.spelling import printable
 from leafexp.errors import UserError
-from leafexp.findings import facts, remarks
+from leafexp.findings import facts, leaks, remarks
 from leafexp.paths import ROOT
 
 if TYPE_CHECKING:
@@ -20,7 +23,11 @@ if TYPE_CHECKING:
 _USAGE = """python -m leafexp.audit [OVERRIDE ...]: what the photos give away before anything is trained on them.
 
 The overrides are those of leafexp.train: data=folder data.path=PHOTOS, data.group_pattern=..., data.groups=...
-Writes reports/audit/DATA/audit.html, audit.json and pairs.csv. Exit code 1: the split leaks (see data.audit)."""
+Writes reports/audit/DATA/audit.html, audit.json and pairs.csv; where the split leaks (see data.audit; exit code 1) also
+clean.csv: the same photos without the training copies of what is tested, and prints the command that trains on it."""
+
+# What clean.csv holds in place of the overrides.
+_IN_TABLE = ("data=", "data.name=", "data.path=", "data.source.", "data.group", "data.classes=", "data.audit=")
 
 
 def main() -> int:
@@ -37,21 +44,14 @@ def main() -> int:
         from leafexp.run import read_catalog
 
         data = config.data
-        photos = dataset.prepare(
-            read_catalog(config),
-            data.image_size,
-            data.on_bad_image,
-            data.validation_share,
-            data.test_share,
-            data.split_seed,
-            data.train_per_class,
-            data.groups,
-            int(config.cache_gb * 10**9),
-        )
+        photos = dataset.prepare(read_catalog(config), data, int(config.cache_gb * 10**9))
         found = audit.audit(photos)
         folder = _write(photos, found)
         print(_text(found))
-        print("".join(f"{line}\n" for line in remarks(found)) + f"Wrote {folder / 'audit.html'}")
+        said = "".join(f"{line}\n" for line in remarks(found))
+        print(f"{said}Wrote {printable(str(folder / 'audit.html'))}")
+        if leaks(found):
+            print(_write_clean(photos, found["to_leave_out"], folder / "clean.csv", overrides))
         if data.audit == "error":
             try:
                 audit.check(found)
@@ -95,6 +95,40 @@ def _write(photos: "Dataset", found: dict[str, Any]) -> Path:
     except OSError as error:
         raise UserError(f"Can't write the audit to {folder}: {error.strerror}.") from None
     return folder
+
+
+def _write_clean(photos: "Dataset", left_out: list[str], file: Path, overrides: list[str]) -> str:
+    """Write the photos but for those `left_out`, each in the part it is in now; returns what to do with the file."""
+    from leafexp.data.spelling import SPLITS
+    from leafexp.data.splits import UNUSED
+
+    table = photos.table.assign(split=photos.table["split"].replace(UNUSED, "train"))
+    kept = table[~table["path"].isin(left_out)]
+    for part in SPLITS:
+        if gone := sorted(set(table["label"]) - set(kept.loc[kept["split"] == part, "label"])):
+            return f"Without the copies there would be no {part} photos of {', '.join(gone)}: no clean.csv was written."
+    listed = kept[["label", "group", "split"]]
+    # Absolute, so that the table may lie anywhere.
+    listed.insert(0, "path", [printable(str(path)) for path in kept["file"]])
+    try:
+        listed.to_csv(file, index=False)
+    except OSError as error:
+        raise UserError(f"Can't write {file}: {error.strerror}.") from None
+    counts = table.loc[table["path"].isin(left_out), "split"].value_counts()
+    fewer = " and ".join(f"{number} {part}" for part, number in counts.items())
+    same = [word for word in overrides if not word.startswith(_IN_TABLE)]
+    if not any(word.startswith("data.image_size=") for word in same):
+        same.append(f"data.image_size={photos.pixels.shape[1]}")
+    words = ["python", "-m", "leafexp.train", "data=table", f"data.path={_quoted(str(file))}", *same]
+    return (
+        f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer} photos that are copies "
+        f"of tested ones or of their leaves. To train on it:\n  {shlex.join(words)}"
+    )
+
+
+def _quoted(value: str) -> str:
+    """A value as Hydra reads it: in quotes where it holds what Hydra gives a meaning."""
+    return value if re.fullmatch(r"[\w./-]+", value) else "'" + value.replace("'", r"\'") + "'"
 
 
 def _jpeg(pixels: "np.ndarray") -> str:

@@ -111,6 +111,20 @@ def get_or_make(
         ) from None
 
 
+def kept(kind: str, key: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns, as JSON keeps it: made once, for all processes, while the cache can be written."""
+    entry = cache_folder() / kind / f"{key}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(entry.read_text(encoding="utf-8"))
+    made = make()
+    with contextlib.suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = entry.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(made), encoding="utf-8")
+        os.replace(unfinished, entry)
+    return made
+
+
 def key_of(*parts: Any) -> str:
     """SHA-256 over what decides an array's content: strings, numbers and lists of these."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -185,7 +199,9 @@ def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
         shape = tuple(about["shape"])
         if about["dtype"] != dtype.name or (entry / _DATA).stat().st_size != int(np.prod(shape)) * dtype.itemsize:
             return None
-        return Stored(entry.name, np.memmap(entry / _DATA, dtype, mode="r", shape=shape), about, reused)
+        # An empty file can't be mapped.
+        array = np.memmap(entry / _DATA, dtype, mode="r", shape=shape) if 0 not in shape else np.empty(shape, dtype)
+        return Stored(entry.name, array, about, reused)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 

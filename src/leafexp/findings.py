@@ -9,6 +9,8 @@ _PROBES = {
     "thumbnail_neighbour": "class from 12 px thumbnails",
 }
 
+_UNEQUAL = 10  # times as many photos of one class as of another: an accuracy then needs a word
+
 
 def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """All that was found, each with its figures.
@@ -17,6 +19,8 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         found: what `data.audit.audit` returns, also as an earlier version wrote it.
     """
     said = [("photos", f"{found['photos']:,}"), ("classes", _counted(found["classes"]))]
+    if "parts" in found:
+        said.append(("parts", sizes(found)))
     for kind in ("exact", "near"):
         counts = found[f"{kind}_duplicates"]
         two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
@@ -29,6 +33,14 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             interval = f"95 % interval {probe['low']:.4f} to {probe['high']:.4f}, chance {probe['chance']:.4f}"
             said.append((what, f"test accuracy {probe['accuracy']:.4f} ({interval})"))
     return said
+
+
+def sizes(found: Mapping[str, Any]) -> str:
+    """The photos and leaves in each part."""
+    return ", ".join(
+        f"{part} {size['photos']:,} photos of {size['leaves']:,} {'leaf' if size['leaves'] == 1 else 'leaves'}"
+        for part, size in found["parts"].items()
+    )
 
 
 def leaks(found: Mapping[str, Any]) -> list[str]:
@@ -59,6 +71,8 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
             said.append(f"{_pairs(number)} of {equal} photos {'has' if number == 1 else 'have'} two different labels.")
+    said += _about_classes(found["classes"])
+    said += _about_leaves(found.get("leaves"))
     for key, what, so in (
         ("border_probe", "The borders alone tell", "a network may learn the background"),
         ("file_probe", "Size, format and camera alone tell", "the classes come from different sources"),
@@ -78,6 +92,33 @@ def _pairs(number: int) -> str:
 
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
+
+
+def _about_classes(classes: Mapping[str, int]) -> list[str]:
+    most, fewest = max(classes, key=classes.__getitem__), min(classes, key=classes.__getitem__)
+    if classes[most] < _UNEQUAL * classes[fewest]:
+        return []
+    share = classes[most] / sum(classes.values())
+    return [
+        f"{most} has {classes[most]:,} photos, {fewest} {classes[fewest]:,}: always saying {most} would be right for "
+        f"{share:.1%} of the photos. Read an accuracy against that, and look at macro F1."
+    ]
+
+
+def _about_leaves(leaves: Mapping[str, Any] | None) -> list[str]:
+    said = []
+    if leaves and leaves["largest_photos"] > max(10, 0.25 * leaves["label_photos"]):
+        said.append(
+            f"One leaf ({leaves['largest']}) has {leaves['largest_photos']} of the {leaves['label_photos']} photos of "
+            f"{leaves['largest_label']}: they are on one side of the split, and say little about other leaves."
+        )
+    if leaves and leaves["of_several_classes"]:
+        said.append(
+            f"{leaves['of_several_classes']} of {leaves['leaves']} leaves have photos of several classes (for example "
+            f"{leaves['example']}): each is on one side of the split as a whole. If the numbers begin again in each "
+            "class, write class and number into the group column."
+        )
+    return said
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
 _SPLIT = {"validation_share", "test_share", "split_seed"}
 _SOURCES = ("data", "models", "training", "run.py", "backend.py")
-_SOURCES_ELSEWHERE = ("data/leafsim", "data/catalog.py", "data/audit.py")  # the photos stand for what these make
+# The photos stand for what these make.
+_SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tables", "spelling", "audit"))
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 _DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 

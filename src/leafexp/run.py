@@ -13,7 +13,8 @@ from leafexp import names
 from leafexp.backend import import_tensorflow
 from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
-from leafexp.findings import remarks
+from leafexp.findings import remarks, sizes
+from leafexp.notes import note
 from leafexp.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from leafexp.tracking.run import TrackedRun
 
 log = logging.getLogger(__name__)
-
-_said: set[tuple[str, ...]] = set()  # remarks on photos, once a process: a sweep has many cells
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,7 @@ def _train(
 
     data, optimizer, trainer = config.data, config.optimizer, config.trainer
     batch_size, cache_bytes = trainer.batch_size, int(config.cache_gb * 10**9)
-    dataset = datasets.prepare(
-        catalog,
-        data.image_size,
-        data.on_bad_image,
-        data.validation_share,
-        data.test_share,
-        data.split_seed,
-        data.train_per_class,
-        data.groups,
-        cache_bytes,
-    )
+    dataset = datasets.prepare(catalog, data, cache_bytes)
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
     run.log_data(
         dataset.table,
@@ -274,10 +263,8 @@ def _audit(dataset: "Dataset", policy: str, run: "TrackedRun") -> None:
     )
     if policy == "error":
         audit.check(found)
-    said = tuple(remarks(found))
-    if said and said not in _said:
-        _said.add(said)
-        print("\n".join(f"Photos: {line}" for line in said), flush=True)
+    for line in (f"{sizes(found)}.", *remarks(found)):
+        note(line)
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":

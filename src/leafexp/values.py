@@ -2,12 +2,14 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafexp import names
+from leafexp.data.spelling import printable
 from leafexp.errors import UserError, did_you_mean
 from leafexp.training.phases import BATCH_NORM_POLICIES
 
@@ -45,6 +47,7 @@ def check_values(config: "Config") -> None:
     expect(bool(named), "sweep", "of letters, digits and . _ + -, as it names a folder and a tag", config.sweep)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
+    expect(data.white is None or data.white > 0, "data.white", "over 0, or null", data.white)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     expect_choice("data.groups", data.groups, GROUPS)
     expect_choice("data.audit", data.audit, AUDIT_POLICIES)
@@ -62,6 +65,8 @@ def check_values(config: "Config") -> None:
             raise UserError(f"data.group_pattern is not a regular expression: {error}.") from None
     if data.name in ("folder", "table"):
         expect(data.path is not None, "data.path", f"set with data={data.name}", data.path)
+    if data.path is not None and printable(data.path) != unicodedata.normalize("NFC", data.path):
+        raise UserError(f"The name in data.path={printable(data.path)} is not UTF-8. Rename the folder or the file.")
     if data.path is not None and data.name != "leafsim" and not Path(data.path).expanduser().exists():
         raise UserError(f"data.path={data.path} does not exist (looked from {Path.cwd()}).")
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "over 0", optimizer.learning_rate)

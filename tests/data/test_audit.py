@@ -1,21 +1,23 @@
 """The audit finds what was put there, and nothing where nothing is."""
 
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageDraw
 
 import leafexp.audit
+from leafexp.config import DataConfig
 from leafexp.data import audit as audits
 from leafexp.data.audit import audit, check
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
-from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, TURNED, duplicates
+from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, TURNED, duplicates, joined_groups
 from leafexp.errors import UserError
-from leafexp.findings import leaks, remarks
+from leafexp.findings import doubts, leaks, remarks
 from tests.conftest import REAL_PHOTOS, needs_real_photos, small_dataset
 
 
@@ -58,9 +60,13 @@ def test_copies_are_found_however_they_were_made(folder: Path) -> None:
     scene(6).transpose(Image.Transpose.ROTATE_270).resize((80, 80)).save(folder / "blight" / "turned_smaller.jpg")
     scene(7).transpose(Image.Transpose.TRANSVERSE).save(folder / "blight" / "turned_and_mirrored.jpg")
     dataset = small_dataset(read_folder(str(folder)))
-    pairs = duplicates(dataset.pixels, dataset.table["sha256"])
     paths = dataset.table["path"]
-    assert {(paths[pair.one], paths[pair.other], pair.kind) for pair in pairs.itertuples()} == {
+    found_pairs = [
+        (paths[one], paths[other], pairs.kind)
+        for pairs in duplicates(dataset.pixels, dataset.table["sha256"])
+        for one, other in zip(pairs.one, pairs.other, strict=True)
+    ]
+    assert len(found_pairs) == 8 and set(found_pairs) == {
         ("blight/00.jpg", "healthy/copy.jpg", EXACT),
         ("blight/01.jpg", "blight/saved_anew.jpg", NEAR),
         ("blight/02.jpg", "blight/smaller.png", NEAR),
@@ -90,6 +96,7 @@ def test_copies_on_two_sides_stop_and_are_kept_together_on_demand(folder: Path) 
     with pytest.raises(UserError, match=f"{across} pairs of nearly equal photos are on two sides") as stopped:
         check(found)
     assert found["pairs"][0]["path"] in str(stopped.value) and "data.audit=warn" in str(stopped.value)
+    assert "`python -m leafexp.audit` with the same settings writes clean.csv" in str(stopped.value)
     together = audit(small_dataset(catalog, groups="near_duplicates"))
     assert together["near_duplicates"] == {**found["near_duplicates"], "across_splits": 0}
     check(together)
@@ -153,19 +160,81 @@ def test_the_command(
     assert run(*words) == 1
     printed = capsys.readouterr()
     assert "The test would be too easy" in printed.err and "Traceback" not in printed.err
+    # The command it names trains on a table that is clean, with the same test.
+    [command] = [line.strip() for line in printed.out.splitlines() if "leafexp.train" in line]
+    cleaned = shlex.split(command)[3:]
+    assert cleaned[0] == "data=table" and "data.image_size=32" in cleaned
+    table = read_table(cleaned[1].removeprefix("data.path="))
+    before = prepare(read_folder(str(folder)), DataConfig(image_size=32), 10**9).table
+    left_out = before[~before["file"].isin(table["file"])]
+    assert 0 < len(left_out) <= 12 and "test" not in set(left_out["split"])
+    kept = before[before["file"].isin(table["file"])].merge(table, on="file", validate="1:1")
+    for column in ("label", "group", "split"):
+        assert list(kept[f"{column}_x"]) == list(kept[f"{column}_y"])
+    assert run(*cleaned) == 0
+    assert "leafexp.train" not in capsys.readouterr().out
     assert run(*words, "data.audit=warn") == 0
     assert run(*words, "data.groups=near_duplicates") == 0
     assert run("data=folder", "data.path=nowhere") == 2
     pages = list((tmp_path / "root" / "reports" / "audit").glob("*/audit.html"))
-    assert len(pages) == 2
+    assert len(pages) == 3
     assert max(page.read_text().count("data:image/jpeg") for page in pages) == 24
-    assert sorted(len(pd.read_csv(page.with_name("pairs.csv"))) for page in pages if "jpeg" in page.read_text()) == [12]
+    assert sorted(len(pd.read_csv(page.with_name("pairs.csv"))) for page in pages if "jpeg" in page.read_text()) == [
+        6,
+        12,
+    ]
+
+
+def test_unequal_classes_are_said() -> None:
+    found = {"exact_duplicates": {"other_label": 0}, "near_duplicates": {"other_label": 0}}
+    [said] = doubts({**found, "classes": {"rust": 20, "healthy": 720}})
+    assert "healthy has 720 photos, rust 20: always saying healthy would be right for 97.3% of the photos." in said
+    assert doubts({**found, "classes": {"rust": 80, "healthy": 720}}) == []
+
+
+def tray(seed: int, spots: int) -> Image.Image:
+    """A leaf on a tray under a colour card: all trays are alike, the leaves are not."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (128, 128), (20, 20, 24))
+    draw = ImageDraw.Draw(image)
+    for place, colour in enumerate([(240, 240, 240), (200, 30, 30), (30, 180, 40), (220, 210, 40), (30, 40, 200)]):
+        draw.rectangle((4 + 12 * place, 4, 14 + 12 * place, 20), fill=colour)
+    x, y, width, height = (int(value + random.integers(-5, 6)) for value in (64, 80, 30, 38))
+    draw.ellipse((x - width, y - height, x + width, y + height), fill=(60, 140 + int(random.integers(-15, 16)), 60))
+    for _ in range(spots):
+        u, v = x + int(random.integers(8 - width, width - 8)), y + int(random.integers(8 - height, height - 8))
+        draw.ellipse((u - 3, v - 3, u + 3, v + 3), fill=(120, 80, 30))
+    return image
+
+
+def test_different_leaves_on_one_tray_are_no_copies_and_their_copies_are(tmp_path: Path) -> None:
+    for label, spots in (("healthy", 0), ("rust", 14)):
+        (tmp_path / label).mkdir()
+        for number in range(20):
+            tray(number + 100 * spots, spots).save(tmp_path / label / f"{number:02}.jpg", quality=92)
+    for number in (3, 4):
+        tray(number + 1400, 14).resize((100, 100)).save(tmp_path / "rust" / f"copy{number}.jpg", quality=85)
+    settings = DataConfig(image_size=96, validation_share=0.2, test_share=0.2)
+    found = audit(prepare(read_folder(str(tmp_path)), settings, 10**9))
+    pairs = {(pair["path"], pair["other_path"]) for pair in found["pairs"]}
+    assert pairs == {("rust/03.jpg", "rust/copy3.jpg"), ("rust/04.jpg", "rust/copy4.jpg")}
+
+
+def test_a_video_makes_many_pairs_in_bounded_parts() -> None:
+    random = np.random.default_rng(0)
+    still = np.asarray(scene(1, 32)).astype(int)
+    frames = np.stack([still + random.integers(-4, 5, (32, 32, 1)) for _ in range(300)]).clip(0, 255).astype(np.uint8)
+    sha256 = pd.Series([str(number) for number in range(300)])
+    sizes = [len(pairs.one) for pairs in duplicates(frames, sha256)]
+    assert sum(sizes) == 300 * 299 / 2 and max(sizes) <= 256 * 300
+    table = pd.DataFrame({"group": sha256, "sha256": sha256})
+    assert set(joined_groups(frames, "frames", table)) == {"0"}
 
 
 @pytest.mark.slow
 @needs_real_photos
 def test_real_photos_are_clean_and_their_background_is_not() -> None:
-    dataset = prepare(read_table(str(REAL_PHOTOS)), 128, "error", 0.15, 0.15, 0, None, "given", 10**10)
+    dataset = prepare(read_table(str(REAL_PHOTOS)), DataConfig(), 10**10)
     found = audit(dataset)
     assert found["exact_duplicates"]["pairs"] == dataset.table["sha256"].duplicated().sum() == 0
     assert (found["near_duplicates"]["pairs"], found["groups_across_splits"]) == (0, 0)

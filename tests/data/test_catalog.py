@@ -51,11 +51,17 @@ def test_a_table_with_relative_paths_groups_and_splits(tmp_path: Path) -> None:
         ("file,label\n1.jpg,x\n", "no column 'path'"),
         ("path,lable\n1.jpg,x\n", "Did you mean lable"),
         ("path,label\n1.jpg,x\n2.jpg,\n", "'label' is empty in 1 rows (lines 3)"),
-        ("path,label\n1.jpg,x\n1.jpg,y\n", "lists 1 images twice, the first is 1.jpg"),
+        ("path,label\n1.jpg,x\n\n./1.jpg,y\n", "lists 1 images twice, the first is ./1.jpg"),
         ("path,label\n1.jpg,x\n2.jpg,x\n", "one class only, 'x'"),
         ("path,label\n1.jpg,Rust\n2.jpg,rust\n", "'Rust' and 'rust' differ only by case"),
         ("path,label,split\n1.jpg,x,train\n2.jpg,y,tset\n", "no split 'tset'. Did you mean test?"),
         ("", "can't be read as CSV"),
+        ("path,label\n", "lists no photos"),
+        ('path,label\n"a\nb",x\n\n2.jpg,\n', "'label' is empty in 1 rows (lines 5)"),
+        ('path,label\n1.jpg,x\n"2.jpg,y\n3.jpg,y\n', "in the row that begins in line 3"),
+        ("path,label,label\n1.jpg,x,y\n", "2 columns 'label'"),
+        ("PK\x03\x04...", "is a spreadsheet or an archive, not a CSV"),
+        ("path,label\n1.jpg,ok\n2.jpg,ok\u200b\n", "differ only by invisible characters"),
     ],
 )
 def test_a_table_that_can_not_be_used(tmp_path: Path, content: str, says: str) -> None:
@@ -66,26 +72,216 @@ def test_a_table_that_can_not_be_used(tmp_path: Path, content: str, says: str) -
     assert says in str(raised.value)
 
 
-def test_a_folder_that_can_not_be_used(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no folders inside"):
+def place(root: Path, *files: str) -> None:
+    """Empty files: what a folder means does not depend on what is in its photos."""
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def read(root: Path) -> dict[str, tuple[str, ...]]:
+    """Label and part of each photo of a folder, by path."""
+    table = read_folder(str(root))
+    return {row["path"]: (row["label"], row["split"]) if "split" in table else (row["label"],) for row in by_row(table)}
+
+
+def by_row(table: pd.DataFrame) -> list[dict[str, str]]:
+    return table.to_dict("records")
+
+
+PARTS = ["train/rust/1.jpg", "train/healthy/2.jpg", "valid/rust/3.jpg", "valid/healthy/4.jpg"]
+IN_PARTS = {path: (path.split("/")[1], {"t": "train", "v": "validation"}[path[0]]) for path in PARTS}
+TWO = ["rust/1.jpg", "healthy/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected", "says"),
+    [
+        ([*PARTS, "annotations/list.txt", "__MACOSX/train/._1.jpg"], IN_PARTS, "1 __MACOSX, 1 .txt, 1 folder without"),
+        ([*PARTS, "train/overview.jpg", "readme.md"], IN_PARTS, "1 photo lies in no class folder"),
+        (["zip/data/rust/1.jpg", "zip/data/healthy/2.JPG"], {"rust", "healthy"}, ""),
+        ([f"train/{path}" for path in PARTS[:2]] + PARTS[2:], {"rust", "healthy"}, ""),
+        (["train/images/rust/1.jpg", "train/images/ok/2.jpg", "Test/images/rust/3.jpg"], {"rust", "ok"}, ""),
+        (["training_set/rust/1.jpg", "training_set/ok/1.jpg", "Test Set/ok/1.jpg"], {"rust", "ok"}, ""),
+        (["rust/train/1.jpg", "rust/test/2.jpg", "ok/train/1.jpg", "ok/TEST/2.jpg"], {"rust", "ok"}, ""),
+        (["rust/2023/1.jpg", "rust/2024/leaf 7/1.jpg", "ok/1.jpg"], {"rust", "ok"}, "2 photos lie in folders inside a"),
+        ([*TWO, "loose.png", "healthy/2.xml", "healthy/.2.jpg", "empty/a.csv"], {"rust", "healthy"}, "(loose.png)"),
+    ],
+)
+def test_folders_as_people_have_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: list[str], expected: object, says: str
+) -> None:
+    place(tmp_path, *files)
+    found = read(tmp_path)
+    printed = capsys.readouterr().out
+    assert says in printed
+    if isinstance(expected, dict):
+        assert found == expected
+    else:
+        assert {label for label, *_ in found.values()} == expected
+        # Every file that is called a photo is used, but for the one that is said.
+        photos = {name for name in files if Path(name).suffix.lower() == ".jpg" and "/." not in name}
+        assert set(found) == photos
+        for path, meant in found.items():
+            if meant[1:]:
+                word = next(word for word in ("train", "test", "val") if word in path.lower())
+                assert meant[1].startswith(word)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], "has no photos"),
+        (["rust/1.cr2", "ok/notes.txt"], "1 .cr2; camera raw files must be exported"),
+        (["1.jpg", "2.jpg"], "has 2 photos, but no folders inside"),
+        (["rust/1.jpg"], "one class only, 'rust'"),
+        (["rust/a/1.jpg", "rust/2.jpg"], "If the classes are the folders inside it, say data.path="),
+        ([*PARTS, "runs/chart.png"], "(train/ and valid/) lie beside other folders with photos (runs/ (1 photo))"),
+        ([*PARTS, "test/1.jpg", "test/2.jpg"], "test/ has 2 photos, but no class folders"),
+        ([*PARTS, "val/rust/1.jpg"], "val/ and valid/ both stand for the validation part"),
+        (["rust/train/1.jpg", "rust/test/1.jpg", "ok/1.jpg"], "rust/ is divided into parts, ok/ is not"),
+        (["rust/train/1.jpg", "ok/train/1.jpg", "ok/2.jpg"], "ok/ also has 1 photo outside of them"),
+        (["seg_train/rust/1.jpg", "seg_test/rust/1.jpg", "x/1.jpg"], "Are seg_test/ and seg_train/ classes, or parts"),
+        (["train1/rust/1.jpg", "train2/rust/1.jpg"], "train1/ and train2/ both stand for the train part"),
+        ([*PARTS, "train/test/1.jpg"], "train/test/ is a part inside the part train/"),
+        ([*PARTS, "train/rust/test/1.jpg"], "train/rust/test/ is a part inside the part train/"),
+        (["rust/1.jpg", "rust /1.jpg"], "'rust' and 'rust ' differ only by blanks"),
+        (["o\u00efdium/1.jpg", "oi\u0308dium/1.jpg"], "'o\\xefdium' differ only by composed and decomposed letters"),
+        (["early blight/1.jpg", "early\u00a0blight/1.jpg"], "'early\\xa0blight' differ only by blanks"),
+        (["ok/1.jpg", "ok\u200b/1.jpg"], "'ok\\u200b' differ only by invisible characters"),
+        (["train/Rust/1.jpg", "train/ok/1.jpg", "test/rust/1.jpg"], "'Rust' and 'rust' differ only by case"),
+    ],
+)
+def test_a_folder_that_can_not_be_used(tmp_path: Path, files: list[str], says: str) -> None:
+    place(tmp_path, *files)
+    with pytest.raises(UserError) as raised:
         read_folder(str(tmp_path))
-    write_photos(tmp_path, {"blight": 2})
-    with pytest.raises(UserError, match="one class only, 'blight'"):
-        read_folder(str(tmp_path))
-    (tmp_path / "healthy").mkdir()
-    with pytest.raises(UserError, match="healthy has no files"):
-        read_folder(str(tmp_path))
-    with pytest.raises(UserError, match="matches no file name"):
-        (tmp_path / "healthy" / "1.jpg").touch()
+    assert says in str(raised.value)
+
+
+def test_one_class_spelt_on_two_systems(tmp_path: Path) -> None:
+    place(tmp_path, "train/o\u00efdium/1.jpg", "train/ok/1.jpg", "test/oi\u0308dium/1.jpg", "test/ok/1.jpg")
+    table = read_folder(str(tmp_path))
+    assert set(table["label"]) == {"o\u00efdium", "ok"}
+    assert all(Path(file).exists() for file in table["file"])
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place(tmp_path / "disk", *(f"rust/{n}.jpg" for n in range(3)), "mildew/1.jpg")
+    photos = tmp_path / "photos"
+    place(photos, "rust/a.jpg", "ok/b.jpg", "ok/folder.jpg/c.jpg")
+    for link, target in (
+        ("rust/season2", tmp_path / "disk" / "rust"),
+        ("mildew", tmp_path / "disk" / "mildew"),
+        ("rust/again", ".."),
+        ("rust/here", "."),
+        ("rust/self.jpg", "self.jpg"),
+        ("rust/second name.jpg", "a.jpg"),
+        ("ok/gone.jpg", "nowhere.jpg"),
+    ):
+        (photos / link).symlink_to(target)
+    assert set(read(photos)) == {
+        *(f"rust/season2/{n}.jpg" for n in range(3)),
+        *("rust/a.jpg", "ok/b.jpg", "ok/folder.jpg/c.jpg", "mildew/1.jpg"),
+        "ok/gone.jpg",  # a photo should be there: the check of the photos names it
+    }
+    printed = capsys.readouterr().out
+    assert "2 link back to a folder above it" in printed and "1 link to itself" in printed
+
+
+def test_names_that_are_not_utf8_are_escaped_but_for_opening(tmp_path: Path) -> None:
+    place(tmp_path, "ok/1.jpg", "rust\udce9/for\udcea.jpg")
+    table = read_folder(str(tmp_path))
+    assert table["path"].str.encode("utf-8").tolist() == [b"ok/1.jpg", rb"rust\xe9/for\xea.jpg"]
+    assert list(table["label"]) == ["ok", "rust\\xe9"]
+    assert all(Path(file).exists() for file in table["file"])
+    (tmp_path / "all.csv").write_text(table[["path", "label"]].to_csv(index=False))
+    assert list(read_table(str(tmp_path / "all.csv"))["file"]) == list(table["file"])
+
+
+def test_a_pattern_that_matches_few_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place(tmp_path, *(f"{label}/leaf{n}_1.jpg" for label in ("ok", "rust") for n in range(3)), "ok/x.jpg")
+    assert read_folder(str(tmp_path), r"(leaf\d+)_")["group"].nunique() == 7
+    assert "matches 6 of 7 file names; each other one, as 'x.jpg'" in capsys.readouterr().out
+    with pytest.raises(UserError, match="matches 1 of 7 file names"):
+        read_folder(str(tmp_path), "x")
+    with pytest.raises(UserError, match="matches no of 7 file names"):
         read_folder(str(tmp_path), "plant")
-    with pytest.raises(UserError, match="is not a folder. For a CSV use data=table"):
-        read_folder(str(tmp_path / "healthy" / "1.jpg"))
+
+
+ROWS = [(f"p/{label}/{n}.jpg", label) for label in ("ok", "rust") for n in range(3)]
+
+
+def written(form: str) -> bytes:
+    """A CSV of the same six photos, as `form` says."""
+    head, line, end, encoding = "path,label", "{},{}", "\n", "utf-8"
+    rows = ROWS
+    match form:
+        case "trailing commas":
+            line = "{},{},"
+        case "notes without a name":
+            line = '{},{},"two\nlines"'
+        case "blanks":
+            head, line = " path , label ", "{} , {} "
+        case "semicolons, capitals":
+            head, line = "Path;LABEL", "{};{}"
+        case "sep":
+            head, line = "sep=;\npath;label", '"{}";"{}"'
+        case "tabs, UTF-16":
+            head, line, encoding = "path\tlabel", "{}\t{}", "utf-16"
+        case "Windows-1252":
+            rows, encoding = [*ROWS[:-1], ("p/rust/2.jpg", "rust")], "cp1252"
+            head, line = "path,label,note", "{},{},séchée"
+        case "backslashes":
+            rows, end = [(path.replace("/", "\\"), label) for path, label in ROWS], "\r\n"
+        case "drive":
+            rows = [("C:\\field\\" + path.replace("/", "\\"), label) for path, label in ROWS]
+        case "another machine":
+            rows = [(f"/nowhere/at/all/{path}", label) for path, label in ROWS]
+        case "blank lines":
+            head = "path,label\n\n"
+            end = "\n,,,\n\n"
+    return end.join([head, *(line.format(*row) for row in rows), ""]).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("trailing commas", ""),
+        ("notes without a name", "6 rows have more values than all.csv has columns; the rest is not read (line 2"),
+        ("blanks", ""),
+        ("semicolons, capitals", ""),
+        ("sep", ""),
+        ("tabs, UTF-16", ""),
+        ("Windows-1252", "all.csv is not UTF-8: read as Windows-1252 (for example 'p/ok/0.jpg,ok,séchée')"),
+        ("backslashes", ""),
+        ("drive", "C:/field/, with which the paths begin, isn't here: of 6 files, 6 are found"),
+        ("another machine", "/nowhere/at/all/, with which the paths begin, isn't here"),
+        ("blank lines", ""),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, says: str
+) -> None:
+    place(tmp_path, *(path for path, _ in ROWS))
+    (tmp_path / "all.csv").write_bytes(written(form))
+    table = read_table(str(tmp_path / "all.csv"))
+    assert list(zip(table["path"], table["label"], strict=True)) == ROWS
+    assert list(table["file"]) == [str(tmp_path / path) for path, _ in ROWS]
+    printed = capsys.readouterr().out
+    assert says in printed and bool(says) == bool(printed)
+
+
+def test_a_table_names_files_in_another_normal_form(tmp_path: Path) -> None:
+    place(tmp_path, "p/oi\u0308dium/1.JPG", "p/ok/1.jpg")
+    (tmp_path / "all.csv").write_text("path,label\np/o\u00efdium/1.jpg,a\np/ok/1.jpg,b\n")
+    assert all(Path(file).is_file() for file in read_table(str(tmp_path / "all.csv"))["file"])
 
 
 def test_some_classes_only() -> None:
     table = pd.DataFrame({"path": ["1", "2", "3"], "label": ["a", "b", "c"]})
     assert list(of_classes(table, ["c", "a"])["label"]) == ["a", "c"]
-    with pytest.raises(UserError, match="no class 'd'"):
-        of_classes(table, ["a", "d"])
+    with pytest.raises(UserError, match="no class 'bb': Did you mean b .*; 'd'"):
+        of_classes(table, ["a", "d", "bb"])
     with pytest.raises(UserError, match="at least two"):
         of_classes(table, ["a"])

@@ -1,13 +1,18 @@
+import errno
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from leafexp.data import pixels
-from leafexp.data.catalog import read_folder
+from leafexp.config import DataConfig
+from leafexp.data import dataset, pixels
+from leafexp.data.catalog import read_folder, read_table
+from leafexp.data.dataset import prepare
 from leafexp.errors import UserError
 from tests.conftest import small_dataset, write_photos
 
@@ -66,51 +71,165 @@ def test_exif_orientation_is_honoured() -> None:
     np.testing.assert_array_equal(pixels.decode(saved(turned, "PNG", exif=exif), 64), expected)
 
 
+def tiff(values: np.ndarray, **tags: object) -> bytes:
+    return saved(Image.fromarray(values), "TIFF", **tags)
+
+
+def twelve_bits(values: np.ndarray) -> bytes:
+    """A TIFF of one row of 12-bit values, packed."""
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in values.reshape(-1, 2).tolist())
+    entries = [
+        (256, values.size),
+        (257, 1),
+        (258, 12),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 1),
+        (279, len(packed)),
+    ]
+    start = 8 + len(packed) + len(packed) % 2
+    folder = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return (
+        struct.pack("<2sHI", b"II", 42, start)
+        + packed.ljust(start - 8, b"\0")
+        + struct.pack("<H", 9)
+        + folder
+        + bytes(4)
+    )
+
+
+def test_sixteen_bits_are_scaled_by_what_the_file_says_and_not_by_its_largest_value() -> None:
+    values = np.tile(np.array([[0, 100, 1000, 4080]], np.uint16), (4, 1))
+    by_full_range, by_twelve_bits = [0, 0, 3, 15], [0, 6, 62, 254]
+    cases = {
+        "PNG": (saved(Image.fromarray(values), "PNG"), by_full_range),
+        "TIFF": (tiff(values), by_full_range),
+        "big-endian TIFF": (tiff(values.astype(">u2")), by_full_range),
+        "TIFF that states its range": (tiff(values, tiffinfo={281: 4095}), by_twelve_bits),
+        "TIFF that states its largest value": (tiff(values, tiffinfo={281: 4080}), by_full_range),
+        "TIFF of 12 bits": (twelve_bits(np.tile(values[0], 2)), by_twelve_bits * 2),
+        "TIFF in which zero is white": (tiff(values, tiffinfo={262: 0}), [255 - value for value in by_full_range]),
+        "PGM up to 4095": (b"P5 4 1 4095\n" + values[0].astype(">u2").tobytes(), by_twelve_bits),
+    }
+    for kind, (content, expected) in cases.items():
+        width = len(expected)
+        assert pixels.decode(content, width)[0, :, 0].tolist() == pytest.approx(expected, abs=1), kind
+    assert pixels.decode(cases["PNG"][0], 4, white=4095)[0, :, 0].tolist() == by_twelve_bits
+    with pytest.raises(ValueError, match="Pillow keeps the upper 8"):
+        pixels.decode(sixteen_bit_colour(), 4, white=4095)
+
+
+def sixteen_bit_colour() -> bytes:
+    """A PNG of one pixel of 16-bit colour."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes([0, 7, 0, 7, 0, 7, 0]))) + chunk(b"IEND", b"")
+    )
+
+
+def test_a_set_that_uses_the_lowest_bits_only_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("blight", "healthy"):
+        (tmp_path / label).mkdir()
+        for number in range(5):
+            grey = np.random.default_rng([number, len(label)]).integers(0, 4000, (40, 40)).astype(np.uint16)
+            (tmp_path / label / f"{number}.tif").write_bytes(tiff(grey))
+    catalog = read_folder(str(tmp_path))
+    dark = small_dataset(catalog).pixels
+    assert "the 10 photos of 16 bits use the lowest 12 bits only" in capsys.readouterr().out
+    settings = DataConfig(image_size=32, validation_share=0.2, test_share=0.2, white=4095)
+    bright = prepare(catalog, settings, 10**9).pixels
+    assert dark.max() <= 15 and bright.mean() > 100 and capsys.readouterr().out == ""
+
+
 def bad_files(folder: Path) -> dict[str, str]:
     """A dozen unusable files, with a word of the reason for each."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
-    jpeg, png, tiff = saved(noise, "JPEG"), saved(noise, "PNG"), saved(noise, "TIFF")
+    jpeg, png, tif = saved(noise, "JPEG"), saved(noise, "PNG"), saved(noise, "TIFF")
     contents = {
         "empty.jpg": (b"", "empty file"),
         "text.jpg": (b"not a photo", "not an image"),
-        "zeros.jpg": (bytes(5000), "not an image"),
-        "page.png": (b"<html><body>404</body></html>", "not an image"),
-        "video.mp4": (b"\x00\x00\x00\x18ftypmp42" + bytes(100), "not an image"),
-        "archive.zip": (b"PK\x03\x04" + bytes(100), "not an image"),
-        "truncated.jpg": (jpeg[: len(jpeg) // 2], "broken image"),
+        "zeros.jpg": (bytes(5000), "zero bytes"),
+        "page.png": (b"\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        "phone.jpg": (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100), "HEIC"),
+        "archive.jpg": (b"PK\x03\x04" + bytes(100), "not an image"),
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "ends too early"),
         "header_only.jpg": (jpeg[:20], "not an image"),
         "truncated.png": (png[: len(png) // 2], "broken image"),
         "corrupt.png": (png[:200] + bytes(50) + png[250:], "broken image"),
-        "truncated.tif": (tiff[:1000], "image"),
+        "truncated.tif": (tif[:1000], "image"),
         "float.tif": (saved(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"), "floating-point"),
     }
     for name, (content, _) in contents.items():
         (folder / name).write_bytes(content)
     (folder / "dangling.jpg").symlink_to(folder / "gone.jpg")
-    return {name: reason for name, (_, reason) in contents.items()} | {"dangling.jpg": "no such file"}
+    return {name: reason for name, (_, reason) in contents.items()} | {"dangling.jpg": "a link to a file"}
 
 
-def test_all_bad_images_are_named_at_once_or_skipped_and_recorded(tmp_path: Path) -> None:
-    write_photos(tmp_path, {"blight": 10, "healthy": 10})
-    reasons = bad_files(tmp_path / "blight")
-    catalog = read_folder(str(tmp_path))
+def test_ten_bad_images_are_named_and_all_are_in_a_file_or_skipped_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos, {"blight": 10, "healthy": 10})
+    reasons = bad_files(photos / "blight")
+    (photos / "blight" / "leaf0_0.xml").write_text("<annotation/>")
+    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    catalog = read_folder(str(photos))
     with pytest.raises(UserError) as raised:
         small_dataset(catalog)
     message = str(raised.value)
     assert f"{len(reasons)} of {20 + len(reasons)} images can't be used" in message
     assert "data.on_bad_image=skip" in message
-    lines = dict(line.strip().split(": ", 1) for line in message.splitlines() if line.startswith("  "))
-    assert lines.keys() == {f"blight/{name}" for name in reasons}
+    named = [line for line in message.splitlines() if line.startswith("  blight/")]
+    assert len(named) == 10 and f"and {len(reasons) - 10} more" in message
+    assert "left out, as they are no photos: 1 .xml." in capsys.readouterr().out
+    listed = pd.read_csv(tmp_path / "reports" / "unusable_photos.csv").set_index("path")["reason"]
+    assert set(listed.index) == {f"blight/{name}" for name in reasons}
     for name, reason in reasons.items():
-        assert reason in lines[f"blight/{name}"], name
+        assert reason in listed[f"blight/{name}"], name
 
-    dataset = small_dataset(catalog, "skip")
-    assert dataset.pixels.shape == (20, 32, 32, 3)
-    assert set(dataset.skipped["path"]) == {f"blight/{name}" for name in reasons}
-    assert not dataset.table["path"].isin(dataset.skipped["path"]).any()
+    skipping = small_dataset(catalog, "skip")
+    assert f"{len(reasons)} of {20 + len(reasons)} images can't be used and are left out" in capsys.readouterr().out
+    assert skipping.pixels.shape == (20, 32, 32, 3)
+    assert set(skipping.skipped["path"]) == {f"blight/{name}" for name in reasons}
+    assert not skipping.table["path"].isin(skipping.skipped["path"]).any()
     good = pd.Series([path for path in catalog["path"] if Path(path).name not in reasons])
-    np.testing.assert_array_equal(dataset.table["path"], good)
-    assert (dataset.pixels.reshape(20, -1).std(axis=1) > 0).all()
+    np.testing.assert_array_equal(skipping.table["path"], good)
+    assert (skipping.pixels.reshape(20, -1).std(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_no_usable_photo_at_all_or_of_a_class_is_one_line(tmp_path: Path, policy: str) -> None:
+    write_photos(tmp_path, {"blight": 3, "healthy": 3})
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    for file in tmp_path.glob("blight/*.jpg"):
+        file.write_bytes(pointer)
+    with pytest.raises(UserError, match=r"'blight' has no usable image of 3: a Git LFS pointer.*git lfs pull.*\(3\)"):
+        small_dataset(read_folder(str(tmp_path)), policy)
+    for number, file in enumerate(tmp_path.glob("healthy/*.jpg")):
+        file.write_bytes(pointer + bytes([number]))
+    with pytest.raises(UserError, match=r"None of the 6 photos can be used: a Git LFS pointer.* \(6\)"):
+        small_dataset(read_folder(str(tmp_path)), policy)
+    (tmp_path / "all.csv").write_text("path,label\nwrong/1.jpg,a\nwrong/2.jpg,b\n")
+    with pytest.raises(UserError, match=r"no such file \(2\). The first is .*/wrong/1.jpg. In a CSV, paths start at"):
+        small_dataset(read_table(str(tmp_path / "all.csv")), policy)
+
+
+def test_a_lack_of_memory_is_no_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path, {"blight": 5, "healthy": 5}, size=42)
+    catalog = read_folder(str(tmp_path))
+    for error in (MemoryError(), OSError("out of memory when reading image file"), OSError(errno.EMFILE, "Too many")):
+        with monkeypatch.context() as patch:
+            patch.setattr(ImageOps, "exif_transpose", lambda _, error=error: (_ for _ in ()).throw(error))
+            with pytest.raises(UserError, match="Out of memory while decoding|can't be read now: Too many"):
+                small_dataset(catalog, "skip")
+    assert len(small_dataset(catalog, "skip").table) == 10
 
 
 def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

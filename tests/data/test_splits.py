@@ -55,6 +55,48 @@ def test_a_split_column_wins_and_missing_parts_come_from_train() -> None:
         split(given.assign(split=given["split"].where(given["label"] == "a", "train")), 0.1, 0.1, seed=0)
 
 
+def test_parts_that_lack_a_class_name_all_of_them() -> None:
+    table = photos({"Powdery Mildew": 4, "Leaf Rust": 4, "healthy": 4})
+    table["split"] = ["train", "train", "validation", "test"] * 12
+    named = {"Powdery Mildew": "Powdary Mildew", "Leaf Rust": "Leef Rust"}
+    table["label"] = table["label"].mask(table["split"] == "test", table["label"].replace(named))
+    with pytest.raises(UserError) as raised:
+        split(table, 0.1, 0.1, 0)
+    assert str(raised.value) == (
+        "The test part has 2 classes that the train part lacks. 'Leef Rust': Did you mean Leaf Rust? "
+        "'Powdary Mildew': Did you mean Powdery Mildew?"
+    )
+    with pytest.raises(UserError, match="no train part, only test and validation"):
+        split(table[table["split"] != "train"], 0.1, 0.1, 0)
+
+
+def test_a_leaf_with_most_of_the_photos_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    leaves = [f"{label}/{leaf}" for label in ("a", "b") for leaf in ["big"] * 150 + [f"leaf{n}" for n in range(20)]]
+    table = pd.DataFrame({"path": [str(n) for n in range(340)], "group": leaves})
+    table["label"] = table["group"].str[0]
+    for seed in range(12):
+        table["split"] = split(table.drop(columns="split", errors="ignore"), 0.15, 0.15, seed)
+        assert table.groupby("group")["split"].nunique().max() == 1
+        sizes = pd.crosstab(table["label"], table["split"])
+        assert (sizes["train"] >= 155).all() and (sizes[["test", "validation"]] >= 6).all(axis=None)
+    assert "where 15% were asked, as leaves stay whole and the largest has 150" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["{leaf}", "plant{plant}"])
+def test_leaves_of_several_classes_are_on_one_side_and_each_class_in_each_part(name: str) -> None:
+    rows = [
+        (f"{label}/{leaf}_{shot}.jpg", label, name.format(leaf=leaf, plant=(leaf + shot) % 8))
+        for label, leaves in (("blight", 10), ("healthy", 10), ("rust", 4))
+        for leaf in range(1, leaves + 1)
+        for shot in range(3)
+    ]
+    table = pd.DataFrame(rows, columns=["path", "label", "group"])
+    for seed in range(12):
+        table["split"] = split(table.drop(columns="split", errors="ignore"), 0.15, 0.15, seed)
+        assert table.groupby("group")["split"].nunique().max() == 1
+        assert table["split"].eq("test").sum() <= 0.4 * len(table)
+
+
 def test_hashes_follow_content_and_split_not_order() -> None:
     table = photos({"a": 5, "b": 5}).assign(sha256="0")
     table["split"] = split(table, 0.2, 0.2, seed=0)

@@ -1,7 +1,6 @@
 """What the photos give away before anything is trained on them: copies, leaks between the splits, backgrounds."""
 
-import json
-import os
+import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from leafexp.cache import key_of
-from leafexp.data.catalog import SPLITS
+from leafexp.cache import kept, key_of
 from leafexp.data.dataset import Dataset
-from leafexp.data.duplicates import EXACT, duplicates
+from leafexp.data.duplicates import EXACT, Pairs, duplicates
+from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError
 from leafexp.findings import leaks
-from leafexp.paths import cache_folder
 
-VERSION = 2  # of what the audit does: another number, another entry in the cache
+VERSION = 3  # of what the audit does: another number, another entry in the cache
 MOST_PAIRS = 100
 _PROBE_SIZE, _BORDER = 32, 2  # pixels: the border probe sees a ring of 2 of a photo squeezed to 32
 _FLOOR_SIZE = 12  # pixels of the thumbnails whose nearest neighbour is asked
@@ -34,24 +32,21 @@ def audit(dataset: Dataset) -> dict[str, Any]:
     """The findings on a data set and its split; computed once for both and kept in the cache.
 
     Returns:
-        `photos` and `classes` (counts); `exact_duplicates` and `near_duplicates` (pairs in all, with another label,
-        across the split); `groups_across_splits`; `sizes`, `modes`, `formats`, `cameras` (the ten most frequent, with
-        counts) and `rotated` (photos turned by their EXIF tag); `border_probe` (a logistic regression on a ring of
-        border pixels), `file_probe` (a decision tree on size, mode, format and camera, no pixel) and
-        `thumbnail_neighbour` (the nearest 12 x 12 thumbnail), each with its test accuracy, 95 % Wilson interval and
-        chance (the share of the largest class); `pairs`, the first 100, those across the split first.
+        `photos` and `classes` (counts); `parts` (photos and leaves of each); `leaves` (the class whose largest leaf has
+        the largest share of its photos, and how many leaves have photos of several classes); `exact_duplicates` and
+        `near_duplicates` (pairs in all, with another label, across the split); `groups_across_splits`;
+        `to_leave_out` (paths of the photos without which nothing tested is trained on: copies and leaves);
+        `sizes`, `modes`, `formats`, `cameras` (the ten most frequent, with counts) and `rotated` (photos turned by
+        their EXIF tag); `border_probe` (a logistic regression on a ring of border pixels), `file_probe` (a decision
+        tree on size, mode, format and camera, no pixel) and `thumbnail_neighbour` (the nearest 12 x 12 thumbnail),
+        each with its test accuracy, 95 % Wilson interval and chance (the share of the largest class); `pairs`, the
+        first 100, those across the split first.
     """
-    table = dataset.table
-    columns = table[["path", "label", "group", "split", "sha256"]].astype(str).to_numpy().tolist()
-    entry = cache_folder() / "audit" / f"{key_of(VERSION, dataset.pixels_hash, columns)}.json"
-    try:
-        found: dict[str, Any] = json.loads(entry.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = _audit(dataset)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = entry.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(found), encoding="utf-8")
-        os.replace(unfinished, entry)
+    columns = dataset.table[["path", "label", "group", "split", "sha256"]].astype(str).to_numpy().tolist()
+    versions = [importlib.metadata.version(library) for library in ("imagehash", "scikit-learn")]
+    found: dict[str, Any] = kept(
+        "audit", key_of(VERSION, versions, dataset.pixels_hash, columns), lambda: _audit(dataset)
+    )
     return found
 
 
@@ -65,50 +60,101 @@ def check(found: Mapping[str, Any]) -> None:
         raise UserError(
             f"The test would be too easy: {'; '.join(said)}.\n"
             + "".join(f"{line}\n" for line in named)
-            + "Remove copies, mend the split or group column, keep copies on one side with data.groups=near_duplicates "
-            "(for splits that leafexp draws), or train nevertheless with data.audit=warn."
+            + "`python -m leafexp.audit` with the same settings writes clean.csv, without the training copies, and "
+            "names the command that trains on it. Or mend the split or group column, keep copies on one side with "
+            "data.groups=near_duplicates (for splits that leafexp draws), or train nevertheless with data.audit=warn."
         )
 
 
 def _audit(dataset: Dataset) -> dict[str, Any]:
     table = dataset.table
     used = table["split"].isin(SPLITS)
-    pairs = duplicates(dataset.pixels, table["sha256"])
-    for side in ("one", "other"):
-        for column in ("path", "label", "split", "group"):
-            pairs[f"{side}_{column}"] = table[column].to_numpy()[pairs[side].to_numpy(int)]
-    both_used = used.to_numpy()[pairs["one"].to_numpy(int)] & used.to_numpy()[pairs["other"].to_numpy(int)]
-    pairs["across"] = both_used & (pairs["one_split"] != pairs["other_split"])
-    exact = pairs["kind"] == EXACT
     heads = _heads(list(table["file"]))
-    listed = pairs.sort_values("across", ascending=False, kind="stable").head(MOST_PAIRS)
     return {
         "photos": len(table),
         "classes": {str(label): int(number) for label, number in table["label"].value_counts().items()},
-        "exact_duplicates": _counts(pairs[exact]),
-        "near_duplicates": _counts(pairs[~exact]),
+        "parts": {
+            part: {"photos": len(rows), "leaves": int(rows["group"].nunique())}
+            for part in (*SPLITS, *sorted(set(table["split"][~used])))
+            for rows in [table[table["split"] == part]]
+        },
+        "leaves": _leaves(table),
+        **_copies(dataset),
         "groups_across_splits": int(table[used].groupby("group")["split"].nunique().gt(1).sum()),
         **_counted(heads),
         "border_probe": _border_probe(dataset),
         "file_probe": _file_probe(dataset, heads),
         "thumbnail_neighbour": _thumbnail_neighbour(dataset),
-        "pairs": [
-            {
-                "kind": pair["kind"],
-                "correlation": round(float(pair["correlation"]), 4),
-                **{column: str(pair[f"one_{column}"]) for column in ("path", "label", "split", "group")},
-                **{f"other_{column}": str(pair[f"other_{column}"]) for column in ("path", "label", "split", "group")},
-            }
-            for pair in listed.to_dict("records")
-        ],
     }
 
 
-def _counts(pairs: pd.DataFrame) -> dict[str, int]:
+def _leaves(table: pd.DataFrame) -> dict[str, Any]:
+    """The class whose largest leaf has the largest share of it, and the leaves that have photos of several classes."""
+    sizes = table.groupby(["label", "group"]).size().reset_index(name="photos")
+    sizes["label_photos"] = sizes.groupby("label")["photos"].transform("sum")
+    largest = sizes.iloc[int((sizes["photos"] / sizes["label_photos"]).argmax())]
+    classes = table.groupby("group")["label"].nunique()
+    shared = classes.index[classes > 1]
     return {
-        "pairs": len(pairs),
-        "other_label": int((pairs["one_label"] != pairs["other_label"]).sum()),
-        "across_splits": int(pairs["across"].sum()),
+        "leaves": len(classes),
+        "largest": str(largest["group"]),
+        "largest_label": str(largest["label"]),
+        "largest_photos": int(largest["photos"]),
+        "label_photos": int(largest["label_photos"]),
+        "of_several_classes": len(shared),
+        "example": str(shared[0]) if len(shared) else "",
+    }
+
+
+def _copies(dataset: Dataset) -> dict[str, Any]:
+    """The pairs counted, the first of them, and what to leave out; they come in parts, as they may be millions."""
+    table = dataset.table
+    label, split = table["label"].to_numpy(object), table["split"].to_numpy(object)
+    # Photos that data.train_per_class leaves out are training photos too.
+    rank = table["split"].map({"validation": 1, "test": 2}).fillna(0).to_numpy(int)
+    used = np.isin(split, SPLITS)
+    counts = {kind: dict.fromkeys(("pairs", "other_label", "across_splits"), 0) for kind in ("exact", "near")}
+    listed = pd.DataFrame()
+    lower = np.zeros(len(table), bool)
+    for pairs in duplicates(dataset.pixels, table["sha256"]):
+        one, other = pairs.one, pairs.other
+        across = used[one] & used[other] & (split[one] != split[other])
+        counted = counts["exact" if pairs.kind == EXACT else "near"]
+        counted["pairs"] += len(one)
+        counted["other_label"] += int((label[one] != label[other]).sum())
+        counted["across_splits"] += int(across.sum())
+        lower[one[rank[one] < rank[other]]] = True
+        lower[other[rank[other] < rank[one]]] = True
+        first = _first_pairs(pairs, across)
+        listed = pd.concat([listed, first]).sort_values(
+            ["across", "exact", "one", "other"], ascending=[False, False, True, True]
+        )
+        listed = listed.head(MOST_PAIRS)
+    # Of equal photos only the first is paired with each other one; a leaf on two sides is tested too.
+    for column in ("sha256", "group"):
+        lower |= rank < pd.Series(rank).groupby(table[column].to_numpy()).transform("max").to_numpy()
+    return {
+        "exact_duplicates": counts["exact"],
+        "near_duplicates": counts["near"],
+        "to_leave_out": table["path"][lower].tolist(),
+        "pairs": [_described(pair, table) for pair in listed.to_dict("records")],
+    }
+
+
+def _first_pairs(pairs: Pairs, across: np.ndarray) -> pd.DataFrame:
+    chosen = np.concatenate([np.flatnonzero(across)[:MOST_PAIRS], np.flatnonzero(~across)[:MOST_PAIRS]])
+    columns = {"one": pairs.one, "other": pairs.other, "correlation": pairs.correlation, "across": across}
+    chosen_columns = {name: values[chosen] for name, values in columns.items()}
+    return pd.DataFrame(chosen_columns).assign(kind=pairs.kind, exact=pairs.kind == EXACT)
+
+
+def _described(pair: Mapping[Any, Any], table: pd.DataFrame) -> dict[str, Any]:
+    columns = ("path", "label", "split", "group")
+    return {
+        "kind": pair["kind"],
+        "correlation": round(float(pair["correlation"]), 4),
+        **{column: str(table[column].iloc[pair["one"]]) for column in columns},
+        **{f"other_{column}": str(table[column].iloc[pair["other"]]) for column in columns},
     }
 
 

@@ -1,4 +1,4 @@
-"""Where the photos are: a folder, a CSV or synthetic leaves become one table of images. Reads no image."""
+"""Where the photos are: a folder, a CSV or synthetic leaves become one table of images. Reads no pixels."""
 
 import os
 import re
@@ -8,75 +8,67 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from leafexp.data import leafsim
+from leafexp.data import folders, leafsim, tables
+from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
-
-SPLITS = ("train", "validation", "test")
-_SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("validation", "valid", "val", "dev"), "validation"
-)
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+from leafexp.notes import note
 
 
 def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
-    """The images in a folder that has one folder per class, or train/validation/test folders of such folders.
+    """The photos in a folder that has one folder per class, or train/validation/test folders of such folders.
+
+    What is no photo, or has no label, is left out and said; the README tells the rules, `folders` has them.
 
     Returns:
         One row an image, sorted by path: `path` (relative, with /), `file` (absolute), `label`, `group` (photos of one
-        leaf share it), and `split` where the folders give one.
+        leaf share it), and `split` where the folders give one. Bytes in names that are not UTF-8 are escaped, except
+        in `file`.
 
     Raises:
-        UserError: not a folder, a class without files, fewer than two classes, class names that differ only by case.
+        UserError: not a folder, no photos, folders that can be meant in two ways, fewer than two classes, class names
+            that look alike.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         raise UserError(f"data.path={path} is not a folder. For a CSV use data=table.")
-    folders = _subfolders(root)
-    if folders and all(folder.name.lower() in _SPLIT_NAMES for folder in folders):
-        classes: list[tuple[str | None, Path]]
-        classes = [(folder.name.lower(), child) for folder in folders for child in _subfolders(folder)]
-    else:
-        classes = [(None, folder) for folder in folders]
-    if not classes:
-        raise UserError(
-            f"data.path={path} has no folders inside. Expected one folder per class, with its photos in it."
-        )
-    rows = []
-    for split, folder in classes:
-        files = sorted(file for file in folder.rglob("*") if _is_candidate(file, folder))
-        if not files:
-            raise UserError(f"The class folder {folder} has no files. Put photos into it or remove it.")
-        rows += [(file.relative_to(root).as_posix(), str(file.absolute()), folder.name, split) for file in files]
-    table = pd.DataFrame(rows, columns=["path", "file", "label", "split"]).sort_values("path", ignore_index=True)
-    return _finish(table.drop(columns="split") if table["split"].isna().all() else table, group_pattern)
+    tree = folders.Tree(root)
+    found = folders.labelled(tree)
+    for line in folders.left_out(tree, [file for _, _, file in found]):
+        note(line)
+    if deeper := [file for _, folder, file in found if file.parent != folder and not part_of(file.parent.name)]:
+        number = "1 photo lies" if len(deeper) == 1 else f"{len(deeper)} photos lie"
+        note(f"{number} in folders inside a class folder, as {tree.name(deeper[0])}; the outer folder is the class.")
+    for part in {part for part, _, _ in found}:
+        _refuse_twins({folder.name for within, folder, _ in found if within == part})
+    rows = [(tree.name(file), printable(folder.name).strip(), part) for part, folder, file in found]
+    table = pd.DataFrame(rows, columns=["path", "label", "split"])
+    table["file"] = _files([str(file.absolute()) for _, _, file in found])
+    table = table.drop(columns="split") if table["split"].isna().all() else table
+    return _finish(table.sort_values("path", ignore_index=True), group_pattern)
 
 
 def read_table(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     """The images that a CSV lists; the same columns as `read_folder`.
 
-    The CSV has `path` (absolute, or from the CSV's folder) and `label`, optionally `group` (or `leaf_id`) and `split`.
+    The CSV has `path` (absolute, or from the CSV's folder) and `label`, optionally `group` (or `leaf_id`) and `split`;
+    it may be as a spreadsheet writes it, see `tables`.
 
     Raises:
-        UserError: not a CSV, a column or a value is missing, an image is listed twice.
+        UserError: not a CSV, a column or a value is missing, an image is listed twice, class names that look alike.
     """
     source = Path(path).expanduser()
-    try:
-        listed = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UserError(f"data.path={path} can't be read as CSV: {error}") from None
-    for column in ("path", "label"):
-        if column not in listed:
-            raise UserError(f"{path} has no column {column!r}. {did_you_mean(column, listed.columns)}")
-    listed = listed.rename(columns={"leaf_id": "group"}) if "group" not in listed else listed
-    columns = [column for column in ("path", "label", "group", "split") if column in listed]
-    table = listed[columns].apply(lambda values: values.str.strip())
-    for column in ("path", "label", "split"):
-        if column in table and (empty := table.index[table[column] == ""]).size:
-            lines = ", ".join(str(row + 2) for row in empty[:5])
-            raise UserError(f"{path}: column {column!r} is empty in {len(empty)} rows (lines {lines}).")
-    if (twice := table.loc[table["path"].duplicated(), "path"]).size:
-        raise UserError(f"{path} lists {len(twice)} images twice, the first is {twice.iloc[0]}.")
-    table["file"] = [str((source.parent / name).absolute()) for name in table["path"]]
+    listed = tables.read(source)
+    table = pd.DataFrame(listed.columns, dtype="str")
+    table["path"], files = tables.find(source.parent, listed.columns["path"])
+    table["file"] = _files(files)
+    if (twice := table.index[table["file"].duplicated()]).size:
+        first = table["path"][twice[0]]
+        lines = [listed.lines[row] for row in table.index[table["path"] == first]]
+        raise UserError(
+            f"{path} lists {len(twice)} images twice, the first is {first} (lines {', '.join(map(str, lines))})."
+        )
+    _refuse_twins(set(table["label"]))
+    table["label"] = table["label"].map(printable)
     return _finish(table.sort_values("path", ignore_index=True), group_pattern)
 
 
@@ -111,46 +103,49 @@ def of_classes(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
         UserError: a class has no image, or fewer than two classes are named.
     """
     present = set(table["label"])
-    for label in classes:
-        if label not in present:
-            raise UserError(f"data.classes: there is no class {label!r}. {did_you_mean(label, present)}")
-    if len(set(classes)) < 2:
+    named = {printable(label) for label in classes}
+    if unknown := sorted(named - present):
+        hints = "; ".join(f"{label!r}: {did_you_mean(label, present)}" for label in unknown)
+        raise UserError(f"data.classes: there is no class {hints}")
+    if len(named) < 2:
         raise UserError(f"data.classes must name at least two classes; got {classes}.")
-    return table[table["label"].isin(classes)].reset_index(drop=True)
+    return table[table["label"].isin(named)].reset_index(drop=True)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _files(names: list[str]) -> pd.Series:
+    """A column for names of files: a column of strings can't hold bytes that are not UTF-8."""
+    return pd.Series(names, dtype="object")
 
 
-def _is_candidate(file: Path, folder: Path) -> bool:
-    """Whether `file` may be meant as a photo: all but folders, hidden files and what systems leave behind."""
-    parts = file.relative_to(folder).parts
-    hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-    return not hidden and file.name.lower() not in _SYSTEM_FILES and not file.is_dir()
+def _refuse_twins(labels: set[str]) -> None:
+    """Raise UserError where two names of classes look alike."""
+    by_look: dict[str, str] = {}
+    for label in sorted(labels):
+        twin = by_look.setdefault(as_seen(label), label)
+        if twin != label:
+            differs = difference(twin, label)
+            shown = (repr(twin), repr(label)) if differs == "case" else (ascii(twin), ascii(label))
+            raise UserError(
+                f"The classes {shown[0]} and {shown[1]} differ only by {differs}. Merge or rename one of them."
+            )
 
 
 def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
     """Check the classes and normalise `split` and `group`."""
     classes = sorted(table["label"].unique())
-    by_case: dict[str, str] = {}
-    for label in classes:
-        twin = by_case.setdefault(label.casefold(), label)
-        if twin != label:
-            raise UserError(f"The classes {twin!r} and {label!r} differ only by case. Merge or rename one of them.")
+    _refuse_twins(set(classes))
     if len(classes) < 2:
         raise UserError(f"There is one class only, {classes[0]!r}. Telling classes apart needs at least two.")
     if "split" in table:
-        names = table["split"].str.lower()
-        if (unknown := sorted(set(names) - set(_SPLIT_NAMES))) != []:
+        parts = table["split"].map(lambda name: part_of(name) or "")
+        if unknown := sorted(set(table["split"][parts == ""])):
             raise UserError(f"There is no split {unknown[0]!r}. {did_you_mean(unknown[0], SPLITS)}")
-        table["split"] = names.map(_SPLIT_NAMES)
+        table["split"] = parts.astype("str")
     if group_pattern is not None:
         matches = [re.search(group_pattern, Path(path).name) for path in table["path"]]
-        if not any(matches):
-            raise UserError(
-                f"data.group_pattern={group_pattern!r} matches no file name, as {Path(table['path'][0]).name!r}."
-            )
+        if "group" in table:
+            note("data.group_pattern is used in place of the CSV's column of leaves.")
+        _check_matched(group_pattern, table["path"], [match is not None for match in matches])
         named = [match and (match.group(1) if match.re.groups else match.group(0)) for match in matches]
         # The same number in two classes is two leaves.
         groups = [f"{label}/{name}" if name else None for label, name in zip(table["label"], named, strict=True)]
@@ -160,3 +155,14 @@ def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
     unknown_group = table["group"].isna() | (table["group"] == "")
     table["group"] = table["group"].astype("object").where(~unknown_group, table["path"])
     return table
+
+
+def _check_matched(group_pattern: str, paths: pd.Series, matched: list[bool]) -> None:
+    """Say how many names the pattern matches; raise UserError where it is under half."""
+    if all(matched):
+        return
+    other = Path(paths[matched.index(False)]).name
+    said = f"data.group_pattern={group_pattern!r} matches {sum(matched) or 'no'} of {len(matched)} file names"
+    if sum(matched) < len(matched) / 2:
+        raise UserError(f"{said}: not {other!r}. Photos it doesn't match count as of a leaf each; mend it.")
+    note(f"{said}; each other one, as {other!r}, counts as of a leaf of its own.")

@@ -1,6 +1,10 @@
 """Images with labels and splits, ready to train on."""
 
+import contextlib
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -8,9 +12,27 @@ import pandas as pd
 from leafexp.data import splits
 from leafexp.data.duplicates import joined_groups
 from leafexp.data.pixels import load
+from leafexp.data.spelling import printable
 from leafexp.errors import UserError
+from leafexp.notes import note
+from leafexp.paths import ROOT
 
 NEAR_DUPLICATES = "near_duplicates"  # data.groups: equal and nearly equal photos count as of one leaf
+_NAMED = 10  # unusable photos on the terminal
+_UNUSABLE_FILE = Path("reports") / "unusable_photos.csv"
+
+
+class Settings(Protocol):
+    """How photos are read and divided: what the configuration calls data.image_size and so on."""
+
+    image_size: int
+    white: float | None
+    on_bad_image: str
+    validation_share: float
+    test_share: float
+    split_seed: int
+    train_per_class: int | None
+    groups: str
 
 
 @dataclass(frozen=True)
@@ -43,41 +65,24 @@ class Dataset:
         return np.flatnonzero(self.table["split"] == part)
 
 
-def prepare(
-    catalog: pd.DataFrame,
-    image_size: int,
-    on_bad_image: str,
-    validation_share: float,
-    test_share: float,
-    split_seed: int,
-    train_per_class: int | None,
-    groups: str,
-    cache_bytes: int,
-) -> Dataset:
+def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Dataset:
     """Read, check and split the images of a catalog.
 
     Raises:
-        UserError: unusable images with on_bad_image=error, all named at once; or a class that can't be split.
+        UserError: unusable images with on_bad_image=error, ten named and all in a file; no usable image of a class; or
+            a class that can't be split.
     """
-    stored, checksums, problems = load(catalog, image_size, cache_bytes)
+    stored, checksums, problems = load(catalog, settings.image_size, cache_bytes, settings.white)
     skipped = pd.DataFrame(
         {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
     )
-    if problems and on_bad_image == "error":
-        named = "\n".join(f"  {path}: {reason}" for path, reason in skipped.itertuples(index=False))
-        raise UserError(
-            f"{len(problems)} of {len(catalog)} images can't be used:\n{named}\n"
-            "Repair or remove them, or leave them out with data.on_bad_image=skip."
-        )
+    _check_usable(catalog, skipped, settings.on_bad_image)
     table = catalog.assign(sha256=checksums).drop(index=catalog.index[list(problems)]).reset_index(drop=True)
-    gone = sorted(set(catalog["label"]) - set(table["label"]))
-    if gone:
-        raise UserError(f"Class {gone[0]!r} has no usable image.")
-    if groups == NEAR_DUPLICATES:
-        table["group"] = joined_groups(stored.array, table)
-    table["split"] = splits.split(table, validation_share, test_share, split_seed)
-    if train_per_class is not None:
-        table["split"] = splits.limit_training(table, train_per_class, split_seed)
+    if settings.groups == NEAR_DUPLICATES:
+        table["group"] = joined_groups(stored.array, stored.key, table)
+    table["split"] = splits.split(table, settings.validation_share, settings.test_share, settings.split_seed)
+    if settings.train_per_class is not None:
+        table["split"] = splits.limit_training(table, settings.train_per_class, settings.split_seed)
     classes = sorted(table["label"].unique())
     table["class_index"] = table["label"].map({label: index for index, label in enumerate(classes)})
     return Dataset(
@@ -90,3 +95,51 @@ def prepare(
         splits.split_hash(table),
         splits.hash_of_test(table),
     )
+
+
+def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: str) -> None:
+    """Say which photos can't be used, and raise UserError unless they may be left out and each class has others."""
+    if skipped.empty:
+        return
+    if len(skipped) == len(catalog):
+        first = catalog["file"].iloc[0]
+        raise UserError(
+            f"None of the {len(catalog)} photos can be used: {_reasons(skipped)}. The first is {printable(first)}."
+            + (" In a CSV, paths start at the CSV's folder." if "no such file" in set(skipped["reason"]) else "")
+        )
+    left = catalog["label"][~catalog["path"].isin(skipped["path"])]
+    gone = sorted(set(catalog["label"]) - set(left))
+    if gone:
+        said = [
+            f"Class {label!r} has no usable image of {len(paths)}: {_reasons(skipped[skipped['path'].isin(paths)])}."
+            for label, paths in catalog.groupby("label")["path"]
+            if label in gone
+        ]
+        raise UserError("\n".join(said))
+    listed = _listed(skipped)
+    if on_bad_image == "error":
+        raise UserError(
+            f"{len(skipped)} of {len(catalog)} images can't be used:\n{listed}\n"
+            "Repair or remove them, or leave them out with data.on_bad_image=skip."
+        )
+    note(f"{len(skipped)} of {len(catalog)} images can't be used and are left out (data.on_bad_image=skip):\n{listed}")
+
+
+def _reasons(skipped: pd.DataFrame) -> str:
+    """Each reason with its number, the most frequent first."""
+    counts = Counter(skipped["reason"]).most_common()
+    named = [f"{reason} ({number})" for reason, number in counts[:3]]
+    return "; ".join(named) + (f"; other reasons ({sum(number for _, number in counts[3:])})" if counts[3:] else "")
+
+
+def _listed(skipped: pd.DataFrame) -> str:
+    """Ten of the photos with their reasons; all of them are written to a file where there are more."""
+    lines = [f"  {path}: {reason}" for path, reason in skipped.head(_NAMED).itertuples(index=False)]
+    if len(skipped) > _NAMED:
+        where = ""
+        with contextlib.suppress(OSError):
+            (ROOT / _UNUSABLE_FILE).parent.mkdir(exist_ok=True)
+            skipped.to_csv(ROOT / _UNUSABLE_FILE, index=False)
+            where = f", all in {ROOT / _UNUSABLE_FILE}"
+        lines.append(f"  and {len(skipped) - _NAMED} more: {_reasons(skipped)}{where}")
+    return "\n".join(lines)

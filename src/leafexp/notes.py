@@ -1,0 +1,10 @@
+"""What a person should know of the photos without being stopped: a line each on the terminal."""
+
+_noted: set[str] = set()
+
+
+def note(line: str) -> None:
+    """Print a line on the photos, once a process: a sweep reads them for each of its cells."""
+    if line not in _noted:
+        _noted.add(line)
+        print(f"Photos: {line}", flush=True)
