@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp.environment import begin_command, check_cache
 from leafexp.errors import UserError
 from leafexp.findings import facts, remarks
 from leafexp.paths import ROOT
@@ -25,6 +26,7 @@ Writes reports/audit/DATA/audit.html, audit.json and pairs.csv. Exit code 1: the
 
 def main() -> int:
     """Print the findings and write them; 0, 1 where the split leaks and data.audit is `error`, 2 after a message."""
+    begin_command()
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
         print(_USAGE)
@@ -33,6 +35,7 @@ def main() -> int:
 
     try:
         config = check(overrides)
+        check_cache()
         from leafexp.data import audit, dataset
         from leafexp.run import read_catalog
 

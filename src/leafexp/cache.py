@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from leafexp.environment import begin_command
 from leafexp.errors import UserError
+from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
 
 log = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ def main() -> int:
     """List or clear the cache; returns the exit code."""
     parser = argparse.ArgumentParser(prog="leafexp.cache", description="The arrays that runs share, on disk.")
     parser.add_argument("--clear", action="store_true", help="delete them; running runs are not disturbed")
+    begin_command()
     arguments = parser.parse_args()
     entries = _by_last_use()
     print(f"{cache_folder()}: {len(entries)} arrays, {_gb(sum(size for _, size, _ in entries))}")
@@ -189,7 +192,7 @@ def _open(entry: Path, reused: bool) -> Stored | None:
 @contextlib.contextmanager
 def _locked(entry: Path, waiting: str) -> Iterator[None]:
     """Hold the array's lock; `waiting` is said if another process has it."""
-    lock = FileLock(entry.with_name(f"{entry.name}.lock"))
+    lock = file_lock(entry.with_name(f"{entry.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -214,7 +217,7 @@ def _make_room(size: int, max_bytes: int) -> None:
 def _delete(entry: Path) -> bool:
     """Delete an array unless a run is just making or opening it; one that has it open goes on reading it."""
     try:
-        with FileLock(entry.with_name(f"{entry.name}.lock"), timeout=0):
+        with file_lock(entry.with_name(f"{entry.name}.lock"), timeout=0):
             # Renamed first, so that nobody finds half of it.
             doomed = entry.with_name(f"{entry.name}.unfinished")
             os.replace(entry, doomed)

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
 from leafexp.data import leafsim
 from leafexp.errors import UserError, did_you_mean
+from leafexp.locks import file_lock
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
@@ -92,7 +92,7 @@ def simulated(
         raise UserError(f"data=leafsim makes its own photos; for those in data.path={path} use data=folder.")
     made = Path(folder) / f"leafsim_{images}_seed{seed}"
     made.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{made}.lock"):
+    with file_lock(f"{made}.lock"):
         if not (made / "manifest.csv").is_file():
             unfinished = Path(f"{made}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)

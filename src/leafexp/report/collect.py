@@ -13,7 +13,8 @@ from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.artifacts import parse_predictions, read_texts
 from leafexp.report.history import read_curves
-from leafexp.report.store import ask, no_garbage_collection, open_client, without_password
+from leafexp.report.store import ask, no_garbage_collection, open_client
+from leafexp.stores import shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +147,7 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
     """
     known = {item.name: item.experiment_id for item in _pages(client.search_experiments)}
     if experiment not in known:
-        raise UserError(
-            f"No experiment {experiment!r} in {without_password(tracking_uri)}.{_suggest(experiment, known)}"
-        )
+        raise UserError(f"No experiment {experiment!r} in {shown(tracking_uri)}.{_suggest(experiment, known)}")
     found = _pages(client.search_runs, experiment_ids=[known[experiment]], order_by=["attributes.start_time DESC"])
     return [
         Run(
