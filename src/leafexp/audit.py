@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leafexp.environment import begin_command, check_cache
+from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import facts, remarks
 from leafexp.paths import ROOT
@@ -35,7 +35,7 @@ def main() -> int:
 
     try:
         config = check(overrides)
-        check_cache()
+        check_environment()
         from leafexp.data import audit, dataset
         from leafexp.run import read_catalog
 

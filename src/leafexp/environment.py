@@ -37,8 +37,13 @@ def _near(error: UnicodeError) -> tuple[str, int]:
     return "".join(near), error.end
 
 
-def check_cache() -> None:
-    """Raise UserError where decoded photos, features and checkpoints can't be kept."""
+def check_environment() -> None:
+    """Raise UserError where file names can't be read, or decoded photos, features and checkpoints can't be kept."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        raise UserError(
+            "Python reads file names as ASCII here, as PYTHONUTF8=0 asks it to, and then many can't be opened. "
+            "Take PYTHONUTF8=0 out of the environment."
+        )
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 _CONNECT_SECONDS = 5.0
 _POSSIBLE = (
     "Possible are sqlite:///FOLDER/mlflow.db, http://SERVER:PORT, https://SERVER, "
-    "postgresql+psycopg://USER@SERVER/NAME and mysql+pymysql://USER@SERVER/NAME."
+    "postgresql+psycopg://SERVER/NAME and mysql+pymysql://SERVER/NAME."
 )
 _HOST = r"(?:[\w.%-]*|\[[\w.:%]+\])(?::\d+)?"
 _ADDRESS = re.compile(rf"([\w+.-]+)://(?:([^/?#]*)@)?({_HOST}(?:,{_HOST})*)(/[^@?#]*)?([?#][^@]*)?")
@@ -96,7 +96,7 @@ def _check_usable(uri: str) -> None:
                 "variable MLFLOW_TRACKING_TOKEN; in a password, ? is written %3F and # %23."
             )
     elif not host and not parts.query and not parts.path.strip("/"):
-        raise UserError(f"{address} names no server. Expected {scheme}://USER@SERVER/NAME.")
+        raise UserError(f"{address} names no server. Expected {scheme}://SERVER/NAME.")
 
 
 def check_no_file_store(folder: Path) -> None:

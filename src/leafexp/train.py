@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from leafexp import outcomes, stores
-from leafexp.environment import begin_command, check_cache, print_everything, processors
+from leafexp.environment import begin_command, check_environment, print_everything, processors
 from leafexp.errors import UserError
 from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
             # Runs take it from here, so that no file of Hydra's, no title and no parameter holds what may be secret.
             os.environ["MLFLOW_TRACKING_URI"] = uri = stores.usable(uri)
             overrides.append("tracking.uri=null")
-        check_cache()
+        check_environment()
     except UserError as error:
         print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
