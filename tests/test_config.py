@@ -32,6 +32,10 @@ MISTAKES = {
     ("data.on_bad_image=skp",): "Did you mean skip?",
     ("data.test_share=0.6", "data.validation_share=0.5"): "must be under 1; got 1.1.",
     ("model.weights=/nowhere.h5",): "model.weights=/nowhere.h5 is not a file",
+    ("sweep=..",): "sweep must be a name for a folder and a tag",
+    ("sweep=a/b",): "sweep must be a name for a folder and a tag",
+    ("sweep=all",): "sweep must be a name for a folder and a tag",
+    ("sweep=" + "x" * 300,): "sweep must be a name for a folder and a tag",
     ("model=[cnn",): "Can't read the command line",
     ("++freeze.phases.head.lerns=all",): "Did you mean freeze.phases.head.learns?",
 }

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from filelock import Timeout
 
-from leafexp.environment import begin_command
+from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
@@ -128,6 +128,11 @@ def main() -> int:
     parser.add_argument("--clear", action="store_true", help="delete them; running runs are not disturbed")
     begin_command()
     arguments = parser.parse_args()
+    try:
+        check_environment()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
     entries = _by_last_use()
     print(f"{cache_folder()}: {len(entries)} arrays, {_gb(sum(size for _, size, _ in entries))}")
     for used, size, entry in entries:

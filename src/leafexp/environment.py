@@ -15,8 +15,12 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def begin_command() -> None:
-    """What each command does first: it can print every character, and says where a checkout can't be written."""
+    """What each command does first: it can print every character, has a home, and says where things lie if not here."""
     print_everything()
+    try:
+        Path.home()
+    except RuntimeError:  # of a user without an entry and without HOME; MLflow can't be imported then
+        os.environ["HOME"] = os.environ.get("XDG_CACHE_HOME") or os.sep
     if IN_CHECKOUT and ROOT != CODE:
         print(f"{CODE} can only be read: mlflow.db, outputs/, data/ and reports/ lie in {ROOT}.", file=sys.stderr)
 
@@ -50,13 +54,13 @@ def check_environment() -> None:
         why = "" if os.access(folder, os.W_OK) else f"{folder} is not writable"
     except OSError as error:
         why = f"{error.filename}: {error.strerror}"
-    except RuntimeError:
-        why = "there is no home folder"
     if why:
         raise UserError(
             f"Decoded photos, features and checkpoints can't be kept ({why}). "
             "Name a folder for them with the environment variable XDG_CACHE_HOME."
         )
+    if not os.access(Path.home(), os.W_OK):  # Matplotlib would say at length that it keeps its fonts elsewhere
+        os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
 
 
 def user() -> str:
