@@ -71,7 +71,7 @@ def held(identity: str) -> Iterator[None]:
 
 
 def look_up(store: Store, identity: str) -> Earlier:
-    """The runs of an identity; waits while another machine trains it. The identity must be held."""
+    """The runs of an identity, dead ones ended; waits while another machine trains it. The identity must be held."""
     client = MlflowClient(store.uri)
     said = False
     while True:
@@ -92,6 +92,8 @@ def look_up(store: Store, identity: str) -> Earlier:
             )
             said = True
         time.sleep(min(_LOOK_SECONDS, SILENT_SECONDS))
+    for run in running:  # the process of each is gone
+        store.patiently(functools.partial(_end, client, run))
     finished = next((run for run in runs if run.info.status == "FINISHED"), None)
     newer = runs[: runs.index(finished)] if finished else runs
     return Earlier(finished, newer[0] if newer else None)
@@ -192,7 +194,10 @@ def end_silent_runs(store: Store) -> int:
 
 def _end(client: MlflowClient, run: Run) -> None:
     tags, run_id = run.data.tags, run.info.run_id
-    heard = float(tags[names.HEARTBEAT])
+    try:
+        heard = float(tags[names.HEARTBEAT])
+    except (KeyError, ValueError):
+        heard = run.info.start_time / 1000
     reason = (
         f"its process on {tags.get(names.HOST, 'another machine')} ended without a word after "
         f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(heard))}: killed, out of memory, or a power cut"
