@@ -77,4 +77,3 @@ def test_every_file_named_is_there(page: str) -> None:
 
 def test_readme_is_one_page() -> None:
     assert len(README.splitlines()) <= 150
-    assert len(PAGES["ARCHITECTURE.md"].splitlines()) <= 80
