@@ -1,6 +1,7 @@
 """Data and models that several tests share: small, offline, made once."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def write_photos(folder: Path, counts: dict[str, int], size: int = 40) -> None:
             random = np.random.default_rng([index, number])
             pixels = random.integers(0, 120, (size, size, 3)) + np.eye(3, dtype=int)[index % 3] * 60 + index * 10
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"leaf{number // 2}_{number % 2}.jpg")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a module's tests leave in the environment, as MLflow does with its address, ends with them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

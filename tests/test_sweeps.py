@@ -22,6 +22,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
+from leafexp.environment import processors
 from tests.conftest import CHECKOUT, write_photos
 from tests.servers import Server, make_database
 
@@ -41,12 +42,14 @@ class Sweep:
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         self.environment |= {"PYTHONPATH": str(CHECKOUT / "src"), "XDG_CACHE_HOME": str(folder / "cache")}
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
+    def command(self, *overrides: str) -> list[str]:
         small = ["model=cnn", "model.network.filters=[4]", "model.network.dense_units=8", "data.image_size=32"]
         data = ["data=folder", f"data.path={self.folder / 'photos'}", "model.partial_from=head_dense"]
-        command = [sys.executable, "-m", "leafexp.train", *small, *data, f"tracking.uri={self.uri}", *overrides]
+        return [sys.executable, "-m", "leafexp.train", *small, *data, f"tracking.uri={self.uri}", *overrides]
+
+    def start(self, *overrides: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            command,
+            self.command(*overrides),
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -157,7 +160,7 @@ def test_in_parallel_a_failing_cell_stops_no_other(tmp_path: Path) -> None:
     assert all("has no layer 'nowhere'" in Path(log).read_text() for log in logs)
     assert sorted(run.info.status for run in sweep.runs()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     assert {run.data.tags[names.THREADS] for run in sweep.runs() if names.THREADS in run.data.tags} == {
-        str(max(1, (os.cpu_count() or 1) // 2))
+        str(max(1, processors() // 2))
     }
     code, out, err = sweep.run(*words)
     assert code == 1
@@ -206,7 +209,7 @@ def test_a_server_that_goes_away_and_comes_back_costs_no_epoch(tmp_path: Path) -
         server.start()
         out, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
-        assert "The tracking server takes nothing (it does not answer); epoch" in out
+        assert "The tracking server does not answer; epoch" in out
         (run,) = sweep.runs()
         assert run.info.status == "FINISHED"
         history = MlflowClient(server.uri).get_metric_history(run.info.run_id, names.VAL_LOSS)

@@ -4,10 +4,7 @@ import base64
 import errno
 import io
 import json
-import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +22,7 @@ from leafexp.config import Config, check
 from leafexp.errors import UserError
 from leafexp.paths import cache_folder
 from leafexp.run import Result, train
-from leafexp.tracking.claim import end_silent_runs
 from leafexp.tracking.run import TrackedRun
-from leafexp.tracking.store import open_store
 from tests.conftest import write_photos
 
 
@@ -263,26 +258,6 @@ def test_a_finished_run_is_not_trained_again_but_joins_the_sweep_that_asks(folde
     for overrides in (["epochs=5"], ["optimizer.learning_rate=0.002"], ["trainer.batch_size=16"]):
         other = config(folder, "tracking.experiment=others", *overrides)
         assert not train(replace(other, epochs=1) if overrides != ["epochs=5"] else other, "other").skipped
-
-
-def test_a_run_whose_process_is_gone_is_ended_by_the_next_command(folder: Path) -> None:
-    store = open_store(f"sqlite:///{folder}/store.db", "stale", folder)
-    client = mlflow.MlflowClient(store.uri)
-    now = f"{time.time():.0f}"
-    here = {names.HOST: socket.gethostname(), names.HEARTBEAT: now}
-    cases = {
-        "gone": (here | {names.PROCESS: "999999999 since 1"}, "KILLED"),
-        "number given anew": (here | {names.PROCESS: f"{os.getppid()} since 1"}, "KILLED"),
-        "another machine, lately": (here | {names.HOST: "other", names.PROCESS: "1 since 1"}, "RUNNING"),
-        "another machine, silent": ({names.HOST: "other", names.PROCESS: "1 since 1", names.HEARTBEAT: "9"}, "KILLED"),
-        "not ours": ({}, "RUNNING"),
-    }
-    ids = {name: client.create_run(store.experiment_id, tags=tags).info.run_id for name, (tags, _) in cases.items()}
-    assert end_silent_runs(store) == 3
-    for name, (_, status) in cases.items():
-        ended = client.get_run(ids[name])
-        assert ended.info.status == status, name
-        assert ("ended without a word" in ended.data.tags.get(names.ERROR, "")) == (status == "KILLED")
 
 
 def failed(folder: Path, sweep: str, match: str, *overrides: str) -> Run:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafexp.data.spelling import printable
+from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import facts, leaks, remarks
 from leafexp.paths import ROOT
@@ -32,6 +33,7 @@ _IN_TABLE = ("data=", "data.name=", "data.path=", "data.source.", "data.group", 
 
 def main() -> int:
     """Print the findings and write them; 0, 1 where the split leaks and data.audit is `error`, 2 after a message."""
+    begin_command()
     overrides = sys.argv[1:]
     if {"-h", "--help"} & set(overrides):
         print(_USAGE)
@@ -40,6 +42,7 @@ def main() -> int:
 
     try:
         config = check(overrides)
+        check_environment()
         from leafexp.data import audit, dataset
         from leafexp.run import read_catalog
 

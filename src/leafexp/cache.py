@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
+from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
 
 log = logging.getLogger(__name__)
@@ -143,7 +145,13 @@ def main() -> int:
     """List or clear the cache; returns the exit code."""
     parser = argparse.ArgumentParser(prog="leafexp.cache", description="The arrays that runs share, on disk.")
     parser.add_argument("--clear", action="store_true", help="delete them; running runs are not disturbed")
+    begin_command()
     arguments = parser.parse_args()
+    try:
+        check_environment()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
     entries, checkpoints = _by_last_use(), _checkpoints()
     print(f"{cache_folder()}: {len(entries)} arrays, {_gb(sum(size for _, size, _ in entries))}")
     for used, size, entry in entries:
@@ -209,7 +217,7 @@ def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
 @contextlib.contextmanager
 def _locked(entry: Path, waiting: str) -> Iterator[None]:
     """Hold the array's lock; `waiting` is said if another process has it."""
-    lock = FileLock(entry.with_name(f"{entry.name}.lock"))
+    lock = file_lock(entry.with_name(f"{entry.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -251,15 +259,16 @@ def _make_room(what: str, size: int, max_bytes: int) -> None:
 
 def _delete(entry: Path) -> bool:
     """Delete an array unless a run is just making or opening it; one that has it open goes on reading it."""
-    lock = FileLock(entry.with_name(f"{entry.name}.lock"), timeout=0)
+    lock = file_lock(entry.with_name(f"{entry.name}.lock"), timeout=0)
     try:
         with lock:
             # Renamed first, so that nobody finds half of it.
             doomed = entry.with_name(f"{entry.name}.unfinished")
             os.replace(entry, doomed)
             shutil.rmtree(doomed)
-            # Who waits for it finds that the file is gone, and makes another (filelock looks).
-            Path(lock.lock_file).unlink(missing_ok=True)
+            if lock.lock_file.endswith(".lock"):
+                # Who waits for it finds that the file is gone, and makes another (filelock looks).
+                Path(lock.lock_file).unlink(missing_ok=True)
     except (Timeout, OSError):
         return False
     return True

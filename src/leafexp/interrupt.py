@@ -29,6 +29,7 @@ class _State:
     received: int | None = None
     received_at = 0.0
     ending = False
+    understood = threading.Event()  # set with `ending`
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def interruptible(worker: bool = False) -> Iterator[None]:
                 os._exit(128 + number)
             return
         _State.received, _State.received_at = number, time.monotonic()
-        threading.Thread(target=_end_at_last, args=(number,), daemon=True).start()
+        threading.Thread(target=_end_at_last, args=(number, _State.understood), daemon=True).start()
         if not worker:
             _end_workers()
         if hasattr(signal, "setitimer"):
@@ -70,7 +71,7 @@ def interruptible(worker: bool = False) -> Iterator[None]:
     before = {number: signal.signal(number, handle) for number in handled}
     if hasattr(signal, "SIGALRM"):
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, again)
-    _State.received, _State.ending = None, False
+    _State.received, _State.ending, _State.understood = None, False, threading.Event()
     sys.unraisablehook, hook_before = unraisable, sys.unraisablehook
     try:
         yield
@@ -86,11 +87,13 @@ def ending() -> None:
     _State.ending = True
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
+    _State.understood.set()
 
 
-def _end_at_last(number: int) -> None:
-    """End the process if nothing else does, as where an exception was raised while a lock was held."""
-    time.sleep(_AT_LAST_SECONDS)
+def _end_at_last(number: int, understood: threading.Event) -> None:
+    """End the process if no run understands the signal, as where an exception was raised while a lock was held."""
+    if understood.wait(_AT_LAST_SECONDS):
+        return
     print("The run did not end in good order and was broken off; the next command takes it up.", file=sys.stderr)
     os._exit(128 + number)
 

@@ -3,6 +3,8 @@
 Units: seconds, shares in [0, 1], epochs counted from 1. A metric that does not apply is absent, never 0 or -1.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,9 +82,10 @@ CONTROL = "control"  # "true": layers with random weights stay frozen; prices th
 COMMAND = "command"  # what to type to make this run again
 ERROR = "error"  # why a run failed
 IDENTITY = "identity"  # SHA-256 of all that decides the run's result
-HOST = "host"  # the machine a run is trained on
-PROCESS = "process"  # on that machine: its number, and when it started, in seconds since 1970
-HEARTBEAT = "heartbeat"  # when that process was last heard of, in seconds since 1970
+HOST = "host"  # the machine a run is trained on, as it is called
+CLAIM = "claim"  # a word of the process that trains the run; who finds another there stops
+PROCESS = "process"  # that process: its number, its start, its machine's start, its container and its lock
+HEARTBEAT = "heartbeat"  # when that process was last heard of, in seconds since 1970 by its own clock
 ASKED = "asked"  # when a command last asked for this run, in seconds since 1970
 INTERRUPTIONS = "interruptions"  # how often the run was cut off and taken up again
 
@@ -104,6 +107,15 @@ WORST_PHOTOS_FILE = "worst_photos.json"  # the test photos whose class got the l
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "curves.png"
 MODEL_NAME = "best_model"
+
+
+def folder_name(experiment: str) -> str:
+    """The folder of an experiment's reports: its name if that can only be a folder's, else near it and its own."""
+    ordinary = re.fullmatch(r"\w[\w .+-]{0,59}", experiment, re.ASCII)
+    if ordinary and experiment != "audit" and not re.search(r"[ .]$|-[0-9a-f]{12}$", experiment):
+        return experiment
+    near = re.sub(r"[^\w.+-]+", "_", experiment[:60], flags=re.ASCII).strip("_.")
+    return f"{near or 'experiment'}-{hashlib.sha256(experiment.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def in_phase(metric: str, phase: str) -> str:

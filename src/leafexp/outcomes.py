@@ -1,7 +1,7 @@
 """What became of each cell of a sweep: told by the process that ran it, summed up by the one that began the sweep."""
 
 import json
-import shutil
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,8 +29,10 @@ class Outcome:
 
 
 def begin(sweep: str) -> None:
-    """Forget what an earlier command with the same sweep's name left."""
-    shutil.rmtree(_folder(sweep), ignore_errors=True)
+    """Forget what an earlier command with the same sweep's name left; other files are not touched."""
+    for file in _folder(sweep).glob("*.*"):
+        if re.fullmatch(r"\d+\.(json|log)", file.name):
+            file.unlink(missing_ok=True)
 
 
 def note(sweep: str, number: int, outcome: Outcome, details: str = "") -> None:
@@ -46,7 +48,9 @@ def note(sweep: str, number: int, outcome: Outcome, details: str = "") -> None:
 
 def read(sweep: str) -> list[Outcome]:
     """The outcomes of a sweep's cells, in their order."""
-    files = sorted(_folder(sweep).glob("*.json"), key=lambda file: int(file.stem))
+    files = sorted(
+        (file for file in _folder(sweep).glob("*.json") if file.stem.isdigit()), key=lambda file: int(file.stem)
+    )
     return [Outcome(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from leafexp.environment import begin_command
 from leafexp.errors import UserError
 from leafexp.paths import ROOT
 
@@ -59,6 +60,7 @@ def main() -> int:
     """Say what was changed; returns the exit code."""
     parser = argparse.ArgumentParser(prog="leafexp.relocate", description="Mend a tracking store after it was moved.")
     parser.add_argument("database", type=Path, nargs="?", default=ROOT / "mlflow.db", help="default: %(default)s")
+    begin_command()
     database = parser.parse_args().database
     try:
         changed = relocate(database)

@@ -62,6 +62,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
     from leafexp.training.phases import plan
 
     settings = asdict(config)
+    del settings["tracking"]  # where a run is kept is no part of it, and may hold a password
     pretrained = config.model.weights is not None
     row = names.row_name(config.model.title, config.freeze.name, pretrained)
     last_phase = plan(config.freeze.phases, config.epochs, pretrained)[-1].phase
@@ -160,7 +161,7 @@ def _train(
         {
             names.WEIGHTS_SOURCE: source.description if source else "none (random)",
             names.WEIGHTS_SHA256: source.sha256 if source else "none",
-            names.THREADS: os.environ.get("TF_NUM_INTRAOP_THREADS") or str(os.cpu_count()),
+            names.THREADS: os.environ["TF_NUM_INTRAOP_THREADS"],
         }
     )
 

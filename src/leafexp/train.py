@@ -8,7 +8,8 @@ import traceback
 import uuid
 from typing import TYPE_CHECKING
 
-from leafexp import outcomes
+from leafexp import outcomes, stores
+from leafexp.environment import begin_command, check_environment, print_everything, processors
 from leafexp.errors import UserError
 from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
@@ -27,11 +28,12 @@ _DRIVER = "LEAFEXP_DRIVER"  # number of the process that began the sweep; its wo
 
 def main() -> None:
     """Train what the command line says."""
+    begin_command()
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         print(help_text(CONF_DIR))
     elif any(argument.split("=")[0] in _SHOWING for argument in arguments):
-        _hydra()
+        _show(arguments)
     else:
         with interruptible():
             try:
@@ -51,17 +53,24 @@ def _run(arguments: list[str]) -> int:
 
     from leafexp import config as configuration
 
-    overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     try:
+        arguments, given = _without_address(arguments)
+        overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
         config = configuration.check(overrides, _option(arguments, "--config-dir", "-cd"))
+        uri = given or config.tracking.uri or stores.default_uri()
+        if uri:
+            # Runs take it from here, so that no file of Hydra's, no title and no parameter holds what may be secret.
+            os.environ["MLFLOW_TRACKING_URI"] = uri = stores.usable(uri)
+            overrides.append("tracking.uri=null")
+        check_environment()
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     from leafexp.tracking.claim import end_silent_runs
     from leafexp.tracking.store import open_store
 
     try:
-        store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
+        store = open_store(uri, config.tracking.experiment, ROOT)
         if silent := end_silent_runs(store):
             print(f"Ended {silent} run(s) whose process was gone; each goes on when its command is given again.")
     except UserError as error:
@@ -83,21 +92,67 @@ def _run(arguments: list[str]) -> int:
         ending()
         code = _exit_code(interruption)
     except HydraException as error:
-        print(" ".join(str(error).splitlines()[:2]), file=sys.stderr)
+        print(stores.scrubbed(" ".join(str(error).splitlines()[:2])), file=sys.stderr)
         return 2
     except Exception as error:
         # Each job has reported its own failure when it happened.
         code = 1
         if not any(outcome.status == outcomes.FAILED for outcome in outcomes.read(sweep)):
-            print(f"The sweep broke off: {type(error).__name__}: {error}", file=sys.stderr)
+            print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
     _sum_up(store, sweep)
     if code > 1:
         print(
             "Interrupted. What is finished is kept; the same command goes on from here:\n"
-            f"  {shlex.join(['python', '-m', 'leafexp.train', *arguments])}",
+            f"  {shlex.join(['python', '-m', 'leafexp.train', *arguments, *_shown_address(given)])}",
             file=sys.stderr,
         )
     return code
+
+
+def _show(arguments: list[str]) -> None:
+    """Let Hydra show what it is asked for, and no address that may be secret."""
+    try:
+        arguments, uri = _without_address(arguments)
+    except UserError as error:
+        sys.exit(stores.scrubbed(str(error)))
+    sys.argv[1:] = [*arguments, *_shown_address(uri)]
+    _hydra()
+
+
+def _without_address(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters."""
+    kept, found = [], None
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        key = key.lstrip("+~")
+        if key == "tracking.uri" and equals:
+            found = _address(value)
+        elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
+            raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
+        else:
+            kept.append(argument)
+    return kept, found
+
+
+def _address(value: str) -> str | None:
+    """An address as it was typed, with or without quotes of its own, or made from the environment: ${oc.env:NAME}."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    if "${" in value:
+        try:
+            value = str(OmegaConf.create({"uri": value}).uri)
+        except OmegaConfBaseException as error:
+            raise UserError(f"tracking.uri: {str(error).splitlines()[0]}") from None
+    if value.count("://") > 1:
+        raise UserError("tracking.uri takes one address: a sweep is kept in one store.")
+    return None if value in ("", "null") else value
+
+
+def _shown_address(uri: str | None) -> list[str]:
+    return [f"tracking.uri='{stores.shown(uri)}'"] if uri else []
 
 
 def _sum_up(store: "Store", sweep: str) -> None:
@@ -151,10 +206,15 @@ def _exit_code(interruption: KeyboardInterrupt) -> int:
 
 def _job(composed: "DictConfig") -> None:
     """Train one cell and note its outcome."""
+    from hydra.utils import get_original_cwd
+
+    # Paths begin where the command was typed, with hydra.job.chdir=true too.
+    os.chdir(get_original_cwd())
     if os.environ.get(_DRIVER) == str(os.getpid()):
         _train(composed)
         return
     # A worker of a launcher, such as joblib's.
+    print_everything()
     _share_processors()
     with interruptible(worker=True):
         try:
@@ -170,10 +230,10 @@ def _share_processors() -> None:
     from hydra.core.hydra_config import HydraConfig
 
     workers = int(HydraConfig.get().launcher.get("n_jobs", 1))
-    processors = os.cpu_count() or 1
+    available = processors()
     if workers < 0:
-        workers = processors + 1 + workers
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, processors // max(1, workers))))
+        workers = available + 1 + workers
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, available // max(1, workers))))
 
 
 def _train(composed: "DictConfig") -> None:
@@ -185,7 +245,9 @@ def _train(composed: "DictConfig") -> None:
 
     hydra_config = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else int(hydra_config.job.num)
-    overrides = [item for item in hydra_config.overrides.task if not item.startswith("sweep=")]
+    overrides = [
+        item for item in hydra_config.overrides.task if not item.startswith("sweep=") and item != "tracking.uri=null"
+    ]
     cell = " ".join(overrides) or "defaults"
     sweep = str(composed.sweep)
     # Workers print to the same terminal.
@@ -198,9 +260,9 @@ def _train(composed: "DictConfig") -> None:
         outcomes.note(sweep, number, Outcome(cell, outcomes.INTERRUPTED))
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        reason = stores.scrubbed(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
         print(f"{beside} Failed: {cell}\n{reason}".strip(), file=sys.stderr, flush=True)
-        outcomes.note(sweep, number, Outcome(cell, outcomes.FAILED, reason), traceback.format_exc())
+        outcomes.note(sweep, number, Outcome(cell, outcomes.FAILED, reason), stores.scrubbed(traceback.format_exc()))
         raise
     if result.skipped:
         finished = f"Finished before (run {result.run_id}), skipped; rerun=true trains it again."

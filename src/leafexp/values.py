@@ -43,8 +43,10 @@ def check_values(config: "Config") -> None:
     expect(0 <= data.split_seed < 2**32, "data.split_seed", "in [0, 4294967295]", data.split_seed)
     expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
     expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
-    named = config.sweep is None or re.fullmatch(r"[\w.+-]+", config.sweep)
-    expect(bool(named), "sweep", "of letters, digits and . _ + -, as it names a folder and a tag", config.sweep)
+    # `all` and `latest` are others to the report.
+    named = config.sweep is None or re.fullmatch(r"(?!(all|latest)$)\w[\w.+-]{0,59}", config.sweep)
+    name = "a name for a folder and a tag (60 letters, digits and . _ + - at most, the first a letter or digit)"
+    expect(bool(named), "sweep", name, config.sweep)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
     expect(data.white is None or data.white > 0, "data.white", "over 0, or null", data.white)

@@ -79,7 +79,7 @@ def test_same_arguments_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     first = made("first", 0)
     other_seed = made("other_seed", 1)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("leafexp.data.leafsim.processors", lambda: 1)
     assert made("one_worker", 0) == first
     photos = set(first) - {leafsim.MANIFEST}
     assert all(first[path] != other_seed[path] for path in photos)

@@ -14,7 +14,8 @@ from leafexp.report.collect import Run, Selection, choose_sweep, collect, newest
 from leafexp.report.content import make_report, unfinished_runs, warnings
 from leafexp.report.render import write_report
 from leafexp.report.rows import groups_to_compare, make_rows
-from leafexp.report.store import default_tracking_uri, open_client, without_password
+from leafexp.report.store import default_tracking_uri, open_client
+from leafexp.stores import shown
 
 
 def test_the_latest_sweep_with_a_finished_run(store: Path) -> None:
@@ -92,8 +93,8 @@ def test_a_server_that_does_not_answer_is_said_at_once() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert without_password("postgresql://me:secret@host/db") == "postgresql://***@host/db"
-    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert shown("postgresql://me:secret@host/db") == "postgresql://***@host/db"
+    assert shown("sqlite:////a/b.db") == "sqlite:////a/b.db"
 
 
 def test_the_store_s_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
 from leafexp.data import folders, leafsim, tables
 from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
+from leafexp.locks import file_lock
 from leafexp.notes import note
 
 
@@ -84,7 +84,7 @@ def simulated(
         raise UserError(f"data=leafsim makes its own photos; for those in data.path={path} use data=folder.")
     made = Path(folder) / f"leafsim_{images}_seed{seed}"
     made.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{made}.lock"):
+    with file_lock(f"{made}.lock"):
         if not (made / "manifest.csv").is_file():
             unfinished = Path(f"{made}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from leafexp.cache import Stored, get_or_make, key_of
 from leafexp.data.spelling import printable
+from leafexp.environment import processors
 from leafexp.errors import UserError
 from leafexp.notes import note
 
@@ -190,7 +191,7 @@ def _sha256(file: str, size: int, modified: int) -> str:  # noqa: ARG001
 
 def _in_parallel(work: Callable[[int], T], rows: Sequence[int], title: str) -> Iterator[T]:
     """The results of `work` in order, by as many threads as there are processors, under a progress bar."""
-    workers = ThreadPoolExecutor(os.cpu_count())
+    workers = ThreadPoolExecutor(processors())
     try:
         yield from tqdm(workers.map(work, rows), title, len(rows), unit="", leave=False, disable=None)
     finally:

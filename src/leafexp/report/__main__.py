@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from leafexp.environment import begin_command
 from leafexp.report.store import no_garbage_collection
 
 _DESCRIPTION = (
@@ -26,8 +27,10 @@ def make_parser() -> argparse.ArgumentParser:
 @no_garbage_collection()
 def main() -> int:
     """Print the report and write its files; 0, or 1 after a message on stderr."""
+    begin_command()
     arguments = make_parser().parse_args()
 
+    from leafexp import stores
     from leafexp.errors import UserError
     from leafexp.paths import ROOT
     from leafexp.report.render import write_report
@@ -37,7 +40,7 @@ def main() -> int:
             ROOT, arguments.experiment, arguments.sweep, arguments.tracking_uri, arguments.output, arguments.format
         )
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error), arguments.tracking_uri or ""), file=sys.stderr)
         return 1
     wrote = f"Wrote {', '.join(map(str, files))}"
     if arguments.format == "csv":  # stdout holds the table and nothing else, so that it can be piped

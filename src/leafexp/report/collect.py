@@ -15,8 +15,9 @@ from leafexp.errors import UserError
 from leafexp.report.artifacts import parse_predictions, read_texts
 from leafexp.report.history import read_curves
 from leafexp.report.settings import with_missing_settings
-from leafexp.report.store import ask, no_garbage_collection, open_client, without_password
+from leafexp.report.store import ask, no_garbage_collection, open_client
 from leafexp.report.wording import counted, one_line
+from leafexp.stores import shown
 
 # The tags by which a run is known as leafexp's: every version has written them.
 MARKS = (names.ROW, names.MODEL, names.FREEZE)
@@ -218,9 +219,7 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
     """
     known = {item.name: item.experiment_id for item in _pages(client.search_experiments)}
     if experiment not in known:
-        raise UserError(
-            f"No experiment {experiment!r} in {without_password(tracking_uri)}.{_suggest(experiment, known)}"
-        )
+        raise UserError(f"No experiment {experiment!r} in {shown(tracking_uri)}.{_suggest(experiment, known)}")
     found = _pages(client.search_runs, experiment_ids=[known[experiment]], order_by=["attributes.start_time DESC"])
     return [
         Run(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from leafexp.errors import UserError
+from leafexp.names import folder_name
 from leafexp.report.collect import collect
 from leafexp.report.content import (
     Report,
@@ -61,7 +62,7 @@ def write_report(
     selection = collect(tracking_uri or default_tracking_uri(root), experiment, sweep)
     report = make_report(selection)
     rows, table = report.rows, report.table
-    folder = output or root / "reports" / experiment
+    folder = output or root / "reports" / folder_name(experiment)
     page = make_page(report, tracking_uri or default_tracking_uri(root))
     try:
         folder.mkdir(parents=True, exist_ok=True)

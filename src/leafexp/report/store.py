@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from leafexp import stores
 from leafexp.errors import UserError
-from leafexp.stores import without_password
 
 
 def default_tracking_uri(root: Path) -> str:
@@ -31,6 +30,7 @@ def open_client(tracking_uri: str) -> Any:
     elif file := stores.sqlite_file(tracking_uri):
         _check_sqlite(file)
     else:
+        tracking_uri = stores.usable(tracking_uri)
         stores.check_answers(tracking_uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -49,7 +49,7 @@ def ask(complaint: str, call: Callable[..., Any], **arguments: Any) -> Any:
         return call(**arguments)
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{complaint}: {without_password(lines[0])[:300]}") from error
+        raise UserError(f"{complaint}: {stores.scrubbed(lines[0])[:300]}") from error
 
 
 @contextmanager

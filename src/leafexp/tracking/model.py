@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
+from mlflow.entities import Run
 from mlflow.models import Model
+from mlflow.tracking import MlflowClient
 
 from leafexp import names
 
@@ -16,17 +18,25 @@ if TYPE_CHECKING:
     import keras
 
 
-def log_model(model: "keras.Model", example: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> None:
-    """Log the model to the active run, its classes as metadata; `example` pixels give `probabilities`."""
+def log_model(
+    run: Run, model: "keras.Model", example: np.ndarray, probabilities: np.ndarray, classes: list[str]
+) -> None:
+    """Log the model to the run, its classes as metadata; `example` pixels give `probabilities`."""
     # With the requirements given, MLflow need not find them out by loading the model in a process of its own.
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Made here, as Model.log would take the experiment from whatever is active in this process.
+        logged = MlflowClient().create_logged_model(
+            run.info.experiment_id, names.MODEL_NAME, run.info.run_id, params=run.data.params
+        )
         Model.log(
             None,
             # mlflow.keras.log_model, but for a folder that save_model expects and does not make (mlflow#16183).
             SimpleNamespace(__name__="mlflow.keras", save_model=_save_model),
             name=names.MODEL_NAME,
+            run_id=run.info.run_id,
+            model_id=logged.model_id,
             # Without the optimizer: a third of the size, and it loads where leafexp is not installed.
             model=type(model)(model.inputs, model.outputs),
             signature=mlflow.models.infer_signature(example, probabilities),

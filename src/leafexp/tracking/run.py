@@ -14,17 +14,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mlflow.entities import Metric, Run
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from leafexp import names, stores
+from leafexp import names
+from leafexp.environment import user
 from leafexp.errors import UserError
 from leafexp.interrupt import ending
-from leafexp.tracking.claim import HEARTBEAT_SECONDS, asked_by, process
+from leafexp.stores import scrubbed
+from leafexp.tracking.claim import HEARTBEAT_SECONDS, ClaimLost, asked_by, check_claim, claim
 from leafexp.tracking.machine import forget_peak_memory
 from leafexp.tracking.model import log_model
-from leafexp.tracking.store import Store
+from leafexp.tracking.store import Store, first_line
 
 if TYPE_CHECKING:
     import keras
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_TAG_CHARACTERS = 5000
-_PATIENCE_SECONDS = 600
-_LOOK_SECONDS = 5
-_REFUSALS = 3
 
 
 @contextlib.contextmanager
@@ -44,7 +43,8 @@ def tracked(
     """A run in the store for as long as the block lasts.
 
     Logs the configuration as parameters and as config.yaml. Ends FINISHED; FAILED with the reason as a tag and the
-    traceback as an artifact when the block raises; KILLED when it is interrupted.
+    traceback as an artifact when the block raises; KILLED when it is interrupted. Where another process has taken the
+    run over, nothing more is written to it.
 
     Args:
         store: where.
@@ -53,40 +53,44 @@ def tracked(
         config: its configuration.
         earlier: a run that was cut off, to go on with in place of a new one.
     """
-    run = _start(store, row, tags, earlier)
-    tracked_run = TrackedRun(store, run)
-    status = "FINISHED"
+    word = claim(tags.get(names.IDENTITY, ""))
+    run = store.patiently(lambda: _start(store, row, tags, word, earlier))
+    tracked_run = TrackedRun(store, run, word[names.CLAIM])
     forget_peak_memory()
     silent = threading.Event()
-    threading.Thread(target=_beat, args=(store, run.info.run_id, silent), daemon=True).start()
+    threading.Thread(target=_beat, args=(tracked_run, silent), daemon=True).start()
     try:
         if not run.data.params:
-            tracked_run.patiently(lambda: mlflow.log_params(names.flat(config)))
-        tracked_run.patiently(lambda: mlflow.log_dict(dict(config), names.CONFIG_FILE))
+            tracked_run.log_params(names.flat(config))
+        tracked_run.log_config(config)
         yield tracked_run
         tracked_run.flush()
+        tracked_run.finish()
+    except ClaimLost:
+        raise
     except KeyboardInterrupt as error:
         ending()
-        status = "KILLED"
-        _say_why(f"interrupted ({error})" if str(error) else "interrupted", None)
+        tracked_run.give_up("KILLED", f"interrupted ({error})" if str(error) else "interrupted", None)
         raise
     except BaseException as error:
-        status = "FAILED"
-        _say_why(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}", error)
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        tracked_run.give_up("FAILED", reason, error)
         raise
     finally:
         silent.set()
-        _end(tracked_run, status)
 
 
 class TrackedRun:
     """A run being tracked. Logging the same again, after the run was cut off, changes nothing.
 
-    A server that goes away is waited for; what an SQLite store can't take is an error at once.
+    A server that goes away and a file that is locked are waited for; what a store can't take is an error at once. All
+    raises ClaimLost where another process has taken the run over.
     """
 
-    def __init__(self, store: Store, run: Run) -> None:
+    def __init__(self, store: Store, run: Run, word: str) -> None:
         self.run_id: str = run.info.run_id
+        self._run = run
+        self._word = word
         self._store = store
         self._client = MlflowClient(store.uri)
         self._logged = set(run.data.metrics)
@@ -128,20 +132,22 @@ class TrackedRun:
             warnings.simplefilter("ignore")
             digest = hashes[names.DATA_HASH][:36]
             dataset = mlflow.data.from_pandas(listed, source=source, targets="label", name=name, digest=digest)
-            self.patiently(lambda: mlflow.log_input(dataset, context="training"))
+            entry = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])
+            self.patiently(lambda: self._client.log_inputs(self.run_id, [entry]))
 
     def log_epoch(self, row: Mapping[str, float | int | str]) -> None:
         """Log one epoch's metrics in one call; what a server does not take now is kept for later."""
         self._waiting.append(row)
         try:
             self._log_waiting()
+        except ClaimLost:
+            raise
         except Exception as error:
-            if self._store.database:
-                raise self._explained(error) from error
-            reason = _first_line(error) if self._answers() else "it does not answer"
-            log.warning(
-                "The tracking server takes nothing (%s); epoch %s is kept and logged later.", reason, row["epoch"]
-            )
+            reason = self._store.waited_for(error)
+            if self._store.database and not reason:
+                raise self._store.explained(error) from error
+            reason = reason or f"The tracking server takes nothing ({first_line(error)})"
+            log.warning("%s; epoch %s is kept and logged later.", reason, row["epoch"])
 
     def flush(self) -> None:
         """Log the epochs that are still waiting."""
@@ -149,17 +155,52 @@ class TrackedRun:
 
     def finish(self) -> None:
         """Say in the store that the run is finished."""
-        self._client.set_terminated(self.run_id, "FINISHED")
+        self.patiently(lambda: self._client.set_terminated(self.run_id, "FINISHED"))
+
+    def give_up(self, status: str, reason: str, error: BaseException | None) -> None:
+        """Say in the store, as far as it takes it now, how and why the run ended, with the traceback of an error."""
+        try:
+            check_claim(self._client, self.run_id, self._word)
+            self._client.set_tag(self.run_id, names.ERROR, scrubbed(reason)[:_MAX_TAG_CHARACTERS])
+            if error is not None:
+                lines = "".join(traceback.format_exception(error))
+                self._client.log_text(self.run_id, scrubbed(lines), names.TRACEBACK_FILE)
+        except ClaimLost as lost:
+            log.warning("%s", lost)
+            return
+        except Exception as failure:
+            log.warning("Why the run ended can't be written to the tracking store: %s", first_line(failure))
+        try:
+            self._client.set_terminated(self.run_id, status)
+        except Exception as failure:
+            log.warning("The run's end can't be written to the tracking store: %s", first_line(failure))
+
+    def beat(self) -> None:
+        """Say once in the store that this process is there."""
+        check_claim(self._client, self.run_id, self._word)
+        self._client.set_tag(self.run_id, names.HEARTBEAT, f"{time.time():.3f}")
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log the configuration, one level deep, as the run's parameters."""
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        self.patiently(lambda: self._client.log_batch(self.run_id, params=entries))
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Log the configuration as a YAML file."""
+        self.patiently(lambda: self._client.log_dict(self.run_id, dict(config), names.CONFIG_FILE))
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
         """Log metrics that a run has one value of; NaN says that one does not apply, and is left out."""
         new = {name: float(value) for name, value in metrics.items() if value == value and name not in self._logged}
-        self.patiently(lambda: mlflow.log_metrics(new))
+        now = int(time.time() * 1000)
+        metrics_now = [Metric(name, value, now, 0) for name, value in new.items()]
+        self.patiently(lambda: self._client.log_batch(self.run_id, metrics_now))
         self._logged |= new.keys()
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Log tags known only after the start of the run."""
-        self.patiently(lambda: mlflow.set_tags(dict(tags)))
+        entries = [RunTag(name, value) for name, value in tags.items()]
+        self.patiently(lambda: self._client.log_batch(self.run_id, tags=entries))
 
     def log_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
         """Log tables as CSV files by artifact name."""
@@ -168,11 +209,11 @@ class TrackedRun:
 
     def log_text(self, text: str, artifact: str) -> None:
         """Log a text file."""
-        self.patiently(lambda: mlflow.log_text(text, artifact))
+        self.patiently(lambda: self._client.log_text(self.run_id, text, artifact))
 
     def log_picture(self, figure: Figure, artifact: str) -> None:
         """Log a figure as a PNG."""
-        self.patiently(lambda: mlflow.log_figure(figure, artifact))
+        self.patiently(lambda: self._client.log_figure(self.run_id, figure, artifact))
 
     def log_model(
         self, model: "keras.Model", example: np.ndarray, probabilities: np.ndarray, classes: list[str]
@@ -180,45 +221,19 @@ class TrackedRun:
         """Log the model in MLflow's keras flavour, its classes as metadata; `example` pixels give `probabilities`."""
         if self._taken_up:
             self.patiently(self._delete_models)
-        self.patiently(lambda: log_model(model, example, probabilities, classes))
+        self.patiently(lambda: log_model(self._client.get_run(self.run_id), model, example, probabilities, classes))
 
     def patiently(self, call: Callable[[], Any]) -> Any:
-        """What `call` returns; a server that does not answer is waited for, up to ten minutes.
+        """What `call` returns, as `Store.patiently`, if the run is still this process's."""
 
-        Raises:
-            UserError: the store can't be used; what happened and what is kept.
-        """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        refused = 0
-        while True:
-            try:
-                return call()
-            except Exception as error:
-                refused += self._answers()
-                # A server that is just starting, or lost its connections, may refuse at first.
-                if self._store.database or refused > _REFUSALS or time.monotonic() > deadline:
-                    raise self._explained(error) from error
-            if not refused:
-                log.warning("The tracking server does not answer; waiting for it.")
-            time.sleep(_LOOK_SECONDS)
-            while not self._answers() and time.monotonic() < deadline:
-                time.sleep(_LOOK_SECONDS)
+        def checked() -> Any:
+            check_claim(self._client, self.run_id, self._word)
+            return call()
 
-    def _answers(self) -> bool:
-        try:
-            stores.check_answers(self._store.uri)
-        except UserError:
-            return False
-        return True
-
-    def _explained(self, error: Exception) -> UserError:
-        where = stores.without_password(self._store.uri)
-        return UserError(
-            f"The tracking store {where} can't be written: {_first_line(error)}\n"
-            "What it holds is kept, and so are the epochs trained so far. Mend it, then give the same command again."
-        )
+        return self._store.patiently(checked)
 
     def _log_waiting(self) -> None:
+        check_claim(self._client, self.run_id, self._word)
         while self._waiting:
             row = self._waiting[0]
             # With the time of the epoch's end, so that MLflow keeps an epoch that is logged again only once.
@@ -237,50 +252,34 @@ class TrackedRun:
                 self._client.delete_logged_model(output.model_id)
 
 
-def _start(store: Store, row: str, tags: Mapping[str, str], earlier: Run | None) -> Run:
+def _start(store: Store, row: str, tags: Mapping[str, str], word: Mapping[str, str], earlier: Run | None) -> Run:
+    client = MlflowClient(store.uri)
     asked = asked_by(earlier, tags[names.SWEEP])
     if earlier is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            all_tags = {names.ROW: row, **tags, **process(), **asked}
-            return mlflow.start_run(experiment_id=store.experiment_id, run_name=row, tags=all_tags)
-    client = MlflowClient(store.uri)
+        # By the client, and not mlflow.start_run: that takes up what another program has begun in this process.
+        shown = {"mlflow.user": user(), "mlflow.source.name": "leafexp.train", "mlflow.source.type": "LOCAL"}
+        all_tags = {**shown, names.ROW: row, **tags, **word, **asked}
+        return client.create_run(store.experiment_id, tags=all_tags, run_name=row)
     run_id = earlier.info.run_id
     times = int(earlier.data.tags.get(names.INTERRUPTIONS, 0)) + 1
     # Before it says RUNNING again, so that nobody takes it for one whose process is gone.
-    for name, value in {**process(), **asked, names.INTERRUPTIONS: str(times)}.items():
+    for name, value in {**word, **asked, names.INTERRUPTIONS: str(times)}.items():
         client.set_tag(run_id, name, value)
-    if names.ERROR in earlier.data.tags:
+    if names.ERROR in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, names.ERROR)
-    mlflow.start_run(run_id=run_id)
+    client.update_run(run_id, status="RUNNING")
     return earlier
 
 
-def _beat(store: Store, run_id: str, silent: threading.Event) -> None:
-    """Say that this process is there, until `silent`."""
-    client = MlflowClient(store.uri)
+def _beat(run: TrackedRun, silent: threading.Event) -> None:
+    """Say that this process is there, until `silent` or until the run is another's."""
     while not silent.wait(HEARTBEAT_SECONDS):
-        with contextlib.suppress(Exception):  # the next one may get through
-            client.set_tag(run_id, names.HEARTBEAT, f"{time.time():.0f}")
-
-
-def _say_why(reason: str, error: BaseException | None) -> None:
-    try:
-        mlflow.set_tag(names.ERROR, reason[:_MAX_TAG_CHARACTERS])
-        if error is not None:
-            mlflow.log_text("".join(traceback.format_exception(error)), names.TRACEBACK_FILE)
-    except Exception as failure:
-        log.warning("Why the run ended can't be written to the tracking store: %s", _first_line(failure))
-
-
-def _end(run: TrackedRun, status: str) -> None:
-    try:
-        mlflow.end_run(status)
-    except Exception as error:
-        if status == "FINISHED":
-            run.patiently(run.finish)
-        else:
-            log.warning("The run's end can't be written to the tracking store: %s", _first_line(error))
+        try:
+            run.beat()
+        except ClaimLost:
+            return  # the next thing to be logged says so
+        except Exception as error:
+            log.debug("No heartbeat: %s", first_line(error))  # the next one may get through
 
 
 def _difference(before: pd.Series, now: pd.Series) -> str:
@@ -299,8 +298,3 @@ def _difference(before: pd.Series, now: pd.Series) -> str:
         f"The photos are not those of this sweep's earlier runs ({'; '.join(found) or 'other labels'}).\n"
         "Put them back and give the same command again, or start a sweep of its own for the photos as they are now."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return stores.without_password(next((line for line in lines if "Error)" in line), lines[0]))[:300]

@@ -6,7 +6,6 @@ else is drawn from the same distributions for every class, blemishes that resemb
 """
 
 import csv
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from leafexp.data.leafsim.leaf import CLASSES, draw_leaf
 from leafexp.data.leafsim.photo import photograph
+from leafexp.environment import processors
 
 MANIFEST = "manifest.csv"
 CANVAS_SCALE = 1.3  # canvas pixels per photo pixel: enough for a leaf that lies on the photo's diagonal
@@ -55,7 +55,7 @@ def generate(
         return _write_leaf(folder, label, index, len(photos), image_size, seed)
 
     # Threads, not processes: the time goes to NumPy and Pillow, which let go of the interpreter lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         written = list(
             tqdm(pool.map(write, leaves), "Drawing leaves", len(leaves), unit="leaf", leave=False, disable=None)
         )

@@ -1,0 +1,110 @@
+"""Addresses of stores: which can be used, and that none shows what is secret in it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from leafexp import stores
+from leafexp.errors import UserError
+from leafexp.names import folder_name
+
+UNUSABLE = {
+    "databricks": "none that leafexp can use. Possible are sqlite:///",
+    "databricks://field": "none that leafexp can use",
+    "uc:main.leaf": "none that leafexp can use",
+    "s3://bucket/mlruns": "none that leafexp can use",
+    "mssql+pyodbc://host/db": "none that leafexp can use",
+    "mlruns": "none that leafexp can use",
+    "file:///mlruns": "none that leafexp can use",
+    "": "none that leafexp can use",
+    "sqlite://": "names no file, so every run would be lost",
+    "sqlite:///": "names no file",
+    "sqlite:///:memory:": "names no file",
+    "sqlite:///?mode=memory": "names no file",
+    "sqlite:///file:x?mode=memory&uri=true": "names no file",
+    "sqlite://runs.db": "with three slashes",
+    "postgresql://": "names no server",
+    "http://": "names no server",
+    "http://host/?token=s3cr3t": "MLFLOW_TRACKING_TOKEN",
+    "http://alice:s3/cr3t@host": "/ %2F",
+    "postgresql://alice:s3?cr3t@host/db": "? %3F",
+    "http://alice:s3@cr3t/word@host": "@ is written %40",
+}
+
+
+@pytest.mark.parametrize("uri", UNUSABLE)
+def test_an_address_that_can_not_be_used_is_refused_in_a_line_without_its_secrets(uri: str) -> None:
+    with pytest.raises(UserError) as error:
+        stores.usable(uri)
+    message = str(error.value)
+    assert UNUSABLE[uri] in message
+    assert "\n" not in message
+    assert "cr3t" not in message
+    assert "s3:" not in message.replace("s3://bucket", "")
+
+
+SECRETS = {
+    "http://alice:s3cr3t-w0rd@host:5000/path": "http://***@host:5000/path",
+    "http://s3cr3t-w0rd@host": "http://***@host",
+    "https://alice:s3%40cr3t%2Fw0rd@[::1]:5000": "https://***@[::1]:5000",
+    "http://alice:s3cr3t@s3cr3t@host": "http://***@host",
+    "postgresql+psycopg://alice:s3cr3t-w0rd@one:5432,two:5432/db": "postgresql+psycopg://***@one:5432,two:5432/db",
+    "postgresql://host/db?password=s3cr3t-w0rd&sslmode=require": "postgresql://host/db?***",
+    "sqlite:////a@b/x.db?key=s3cr3t-w0rd": "sqlite:////a@b/x.db?***",
+    "postgresql://alice:s3cr3t/r3t-w0rd@host/db": "postgresql://***",
+    "postgresql://alice:1234?s3cr3t-w0rd@host/db": "postgresql://***",
+}
+
+
+@pytest.mark.parametrize("uri", SECRETS)
+def test_what_is_secret_in_an_address_is_shown_in_no_form(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stores.shown(uri) == SECRETS[uri]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    secret = next(word for word in uri.replace("@", "/").replace("?", "/").split("/") if "s3" in word)
+    secret = secret.rpartition(":")[2].rpartition("=")[2].partition("&")[0]
+    said = f"no route to {uri}, {secret}, {secret!r} and {stores.unquote(secret)}: sslmode=require on host"
+    clean = stores.scrubbed(said)
+    assert "s3" not in clean
+    assert "r3t" not in clean
+    assert clean.endswith(": sslmode=require on host")
+
+
+def test_a_servers_name_and_password_go_where_no_message_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "of before")
+    assert stores.usable("http://al%40ice:s3cr3t%2F@host:1/a") == "http://host:1/a"
+    assert [os.environ[f"MLFLOW_TRACKING_{name}"] for name in ("USERNAME", "PASSWORD")] == ["al@ice", "s3cr3t/"]
+    assert stores.scrubbed("header s3cr3t/, token of before") == "header ***, token ***"
+
+
+def test_an_sqlite_address_begins_where_the_command_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = stores.usable("sqlite:///a b/own.db?timeout=9")
+    assert uri == f"sqlite:///{tmp_path}/a%20b/own.db?timeout=9"
+    assert stores.sqlite_file(uri) == tmp_path / "a b" / "own.db"
+
+
+def test_a_proxy_that_does_not_answer_is_named_and_not_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:s3cr3t@127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(
+        UserError, match=r"host.invalid:5000 is asked through the proxy 127.0.0.1.*NO_PROXY=host.invalid"
+    ):
+        stores.check_answers("http://host.invalid:5000")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(UserError, match=r"The tracking server 127.0.0.1:9 does not answer"):
+        stores.check_answers("http://127.0.0.1:9")
+
+
+def test_each_experiment_has_a_folder_of_its_own_within_reports() -> None:
+    ordinary = ["leafexp", "maize trial-3", "a.b", "x" * 60]
+    assert [folder_name(name) for name in ordinary] == ordinary
+    others = ["..", ".", "../outside", "/Users/ann@example.org/leaf", "a/b", "a_b/", "a\\b", "audit", "x" * 300,
+              "x" * 301, "", " ", "maize: 3?", "Möhre", "a.", folder_name("a/b")]  # fmt: skip
+    folders = [folder_name(name) for name in [*ordinary, *others]]
+    assert len(set(folders)) == len(folders)
+    for name in folders:
+        assert Path("reports", name).resolve().parent == Path("reports").resolve()
+        assert len(name) <= 80
+        assert name[0] != "."
