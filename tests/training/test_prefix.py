@@ -54,13 +54,13 @@ def test_mixed_precision_trains_by_every_strategy_and_its_prefix_changes_no_bit(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        phases = HEAD_THEN | {"tune": Phase(learns, 1.0, 0.1, "train", 0.9)}
+        phases = {"tune": Phase(learns, 1.0, 0.1, "train", 0.9)}
         whole, made, reused = (
             train(dataset, phases, epochs=2, speed=Speed(cache_prefix=cache)) for cache in (False, True, True)
         )
     finally:
         keras.config.set_dtype_policy("float32")
-    assert made[1].phases["cached_layers"].iloc[0] > 0
+    assert (made[1].phases["cached_layers"].iloc[0] > 0) == (learns != "all")
     assert_identical(whole, made)
     assert_identical(whole, reused)
 
@@ -135,13 +135,13 @@ def test_only_photos_that_train_or_validate_count_in_the_prefix_s_seconds(
     few = dataset.table["split"].where(dataset.table["split"] != "train", "unused")
     few[dataset.rows("train")[:8]] = "train"
     slow = prefix.take
-    monkeypatch.setattr(prefix, "take", lambda *arguments: (time.sleep(0.2), slow(*arguments))[1])
+    monkeypatch.setattr(prefix, "take", lambda *arguments: (time.sleep(0.1), slow(*arguments))[1])
     _, fitted = train(replace(dataset, table=dataset.table.assign(split=few)), phases, epochs=1)
     _, usual = train(dataset, phases, epochs=1)
     counted, whole = fitted.phases["prefix_seconds"][0], usual.phases["prefix_seconds"][0]
     # Eight batches of at most 10; of 72 photos 52, or 12, are neither trained nor validated on.
-    assert whole > 1.6 - 0.2 * (12 / 10)
-    assert counted == pytest.approx(whole - (52 - 12) / 10 * 0.2, abs=0.2)
+    assert whole > 0.8 - 0.1 * (12 / 10)
+    assert counted == pytest.approx(whole - (52 - 12) / 10 * 0.1, abs=0.15)
     assert fitted.total_seconds == pytest.approx(fitted.history["epoch_seconds"].sum(), abs=0.3)
 
 
