@@ -15,6 +15,7 @@ import pytest
 from leafexp import cache
 from leafexp.cache import CacheTooSmall, Stored, get_or_make, take
 from leafexp.errors import UserError
+from leafexp.locks import file_lock
 
 CONTENT = np.arange(2000, dtype=np.float32).reshape(20, 100)
 SIZE = CONTENT.nbytes
@@ -185,16 +186,25 @@ def test_one_killed_while_making_leaves_the_way_free(tmp_path: Path, folder: Pat
     assert [path.name for path in folder.glob("kind/*/")] == ["shared"]
 
 
-def test_the_command_lists_and_clears(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_and_clears(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     in_use = stored("a")
     monkeypatch.setattr(sys, "argv", ["cache"])
     assert cache.main() == 0
     listed = capsys.readouterr().out
     assert "1 arrays" in listed
     assert "numbers, made in" in listed
+    (folder / cache.RUNNING).mkdir()
+    for name in ("free.lock", "held.lock", "run.heard"):
+        (folder / cache.RUNNING / name).touch()
     monkeypatch.setattr(sys, "argv", ["cache", "--clear"])
-    assert cache.main() == 0
-    assert "Deleted 1; 0 in use were kept." in capsys.readouterr().out
+    with file_lock(folder / cache.RUNNING / "held.lock"):
+        assert cache.main() == 0
+        assert [file.name for file in (folder / cache.RUNNING).iterdir()] == ["held.lock"]
+    said = capsys.readouterr().out
+    assert "3 locks and notes of runs" in said
+    assert "Deleted 1; 0 in use were kept." in said
     np.testing.assert_array_equal(in_use.array, CONTENT)
     assert not stored("a").reused
 

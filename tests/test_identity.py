@@ -1,12 +1,13 @@
 """Which changes make another run, and which do not."""
 
+import functools
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from leafexp import arithmetic, identity
-from leafexp.config import check
+from leafexp.config import Config, check
 
 BASE = ("model=mnv2", "freeze=partial", "data=folder", "data.path=.")
 SAME = {
@@ -60,8 +61,13 @@ def photos(**columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame({**table, "sha256": ["5", "6", "7", "8"], **columns})
 
 
+@functools.cache
+def configuration(*overrides: str) -> Config:
+    return check([*BASE, *overrides])
+
+
 def of(*overrides: str, table: pd.DataFrame | None = None, weights: str | None = "w") -> str:
-    return identity.deciding(check([*BASE, *overrides]), photos() if table is None else table, weights).sha256
+    return identity.deciding(configuration(*overrides), photos() if table is None else table, weights).sha256
 
 
 @pytest.mark.parametrize("change", SAME)

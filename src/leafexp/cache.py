@@ -31,6 +31,7 @@ from leafexp.paths import cache_folder
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"  # its folder, one file a run
+RUNNING = "running"  # the folder of locks and notes on runs that are trained
 _DATA, _ABOUT = "array.bin", "about.json"
 _GB = 10**9
 _CHECKPOINT_DAYS = 30  # after which a checkpoint that no run went on with is deleted where room is needed
@@ -160,9 +161,13 @@ def main() -> int:
         print(f"last used {_day(used)}  {_gb(size):>9}  {made}")
     if checkpoints:
         print(f"{len(checkpoints)} checkpoints of runs that are not finished, {_gb(sum(map(_size, checkpoints)))}")
+    left = list((cache_folder() / RUNNING).glob("*"))
+    if left:
+        print(f"{len(left)} locks and notes of runs that are trained or were cut off")
     if arguments.clear:
         for checkpoint in checkpoints:
             checkpoint.unlink(missing_ok=True)
+        _delete_locks(left)
         deleted = sum(_delete(entry) for _, _, entry in entries)
         print(f"Deleted {deleted}; {len(entries) - deleted} in use were kept.")
     return 0
@@ -272,6 +277,17 @@ def _delete(entry: Path) -> bool:
     except (Timeout, OSError):
         return False
     return True
+
+
+def _delete_locks(files: list[Path]) -> None:
+    """Delete locks that nobody holds, and notes on runs that were seen to be silent."""
+    for file in files:
+        with contextlib.suppress(Timeout, OSError):
+            if file.suffix == ".lock":
+                with file_lock(file, timeout=0):
+                    file.unlink()
+            elif file.suffix == ".heard":
+                file.unlink()
 
 
 def _checkpoints() -> list[Path]:

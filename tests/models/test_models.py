@@ -73,7 +73,15 @@ def test_partial_learns_the_last_20_layers_of_mobilenetv2_and_the_head() -> None
     assert sum(weight.shape.num_elements() for weight in learning) == 1_206_080
 
 
-@pytest.mark.parametrize("model", ["cnn", "cnn_two_conv", "mnv2", "efficientnetv2b0", "resnet50v2"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "cnn",
+        "cnn_two_conv",
+        "mnv2",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnetv2b0", "resnet50v2")),
+    ],
+)
 def test_partial_leaves_a_part_of_every_model_frozen(model: str) -> None:
     built = model_of(f"model={model}", "freeze=partial", num_classes=3, image_size=64)
     learning = [layer.trainable for layer in built.layers]
@@ -104,7 +112,7 @@ def network(weights: str | None) -> Any:
 @pytest.mark.parametrize(
     "suffixes",
     [
-        {"sequential": [".keras", ".h5"]},
+        {"sequential": [".keras"]},
         pytest.param(
             {name: [".keras", ".h5", ".weights.h5"] for name in ("base", "sequential", "continued")},
             marks=pytest.mark.slow,

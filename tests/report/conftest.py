@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from leafexp.report.collect import Run
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """An SQLite store: `leafexp` with the study, a failed cell and a newer sweep that only failed; others beside it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
     from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
     root = tmp_path_factory.mktemp("a store")
+    shutil.copy(empty_store, root)
     client: Any = MlflowClient(tracking_uri=path_to_local_sqlite_uri(str(root / "mlflow.db")))
 
     def experiment(name: str) -> str:

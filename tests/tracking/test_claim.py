@@ -1,6 +1,7 @@
 """Who is taken for dead, and when: never a run that lives, whatever its machine is called and its clock shows."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from leafexp.tracking.store import Store, open_store
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the store lies, which takes seconds to make."""
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
+    """Where the store lies."""
+    folder = tmp_path_factory.mktemp("claims")
+    shutil.copy(empty_store, folder / "store.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("leafexp.tracking.store.mlflow.set_tracking_uri", lambda _: None)
-        yield tmp_path_factory.mktemp("claims")
+        yield folder
 
 
 @pytest.fixture

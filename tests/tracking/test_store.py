@@ -32,7 +32,8 @@ def own_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leafexp.tracking.store.mlflow.set_tracking_uri", lambda _: None)
 
 
-@pytest.mark.parametrize("name", [pytest.param("plain", marks=pytest.mark.slow), "a%20b? c"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "a%20b? c"])
 def test_four_processes_at_once_on_a_missing_store_lose_nothing(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     root.mkdir()
@@ -50,8 +51,9 @@ def test_four_processes_at_once_on_a_missing_store_lose_nothing(tmp_path: Path, 
         assert len(list(root.glob(f"mlruns/{run.info.run_id}/artifacts/note.txt"))) == 1
 
 
-def test_the_experiment_is_never_default_even_after_mlflow_ui(tmp_path: Path) -> None:
+def test_the_experiment_is_never_default_even_after_mlflow_ui(tmp_path: Path, empty_store: Path) -> None:
     # What a server started before the first training leaves behind.
+    shutil.copy(empty_store, tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
     store = open_store(None, "leafexp", tmp_path)
@@ -59,7 +61,8 @@ def test_the_experiment_is_never_default_even_after_mlflow_ui(tmp_path: Path) ->
     assert (found.name, found.artifact_location) == ("leafexp", (tmp_path / "mlruns").as_uri())
 
 
-def test_an_old_file_store_and_a_deleted_experiment_are_named(tmp_path: Path) -> None:
+def test_an_old_file_store_and_a_deleted_experiment_are_named(tmp_path: Path, empty_store: Path) -> None:
+    shutil.copy(empty_store, tmp_path)
     old = tmp_path / "old"
     (old / "mlruns" / "0").mkdir(parents=True)
     (old / "mlruns" / "0" / "meta.yaml").touch()
@@ -71,9 +74,10 @@ def test_an_old_file_store_and_a_deleted_experiment_are_named(tmp_path: Path) ->
         open_store(None, "leafexp", tmp_path)
 
 
-def test_a_moved_store_is_named_and_mended(tmp_path: Path) -> None:
+def test_a_moved_store_is_named_and_mended(tmp_path: Path, empty_store: Path) -> None:
     old, new = tmp_path / "old place", tmp_path / "new place"
     old.mkdir()
+    shutil.copy(empty_store, old)
     subprocess.run([sys.executable, "-c", OPEN, str(old)], cwd=tmp_path, check=True)
     old.rename(new)
     with pytest.raises(UserError, match=r"store was moved(.|\n)*leafexp\.relocate '.*new place/mlflow.db'"):
@@ -90,7 +94,8 @@ def test_a_moved_store_is_named_and_mended(tmp_path: Path) -> None:
         relocate(tmp_path / "mlflow.db")
 
 
-def test_a_store_that_can_not_be_used_is_explained(tmp_path: Path) -> None:
+def test_a_store_that_can_not_be_used_is_explained(tmp_path: Path, empty_store: Path) -> None:
+    shutil.copy(empty_store, tmp_path)
     for name in ("half", "older", "text"):
         (tmp_path / name).mkdir()
     with closing(sqlite3.connect(tmp_path / "half" / "mlflow.db")) as database, database:
@@ -111,10 +116,12 @@ def test_a_store_that_can_not_be_used_is_explained(tmp_path: Path) -> None:
 
 
 def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("default", "environment", "given"):
         (tmp_path / name).mkdir()
+        shutil.copy(empty_store, tmp_path / name)
+    shutil.copy(empty_store, tmp_path / "given" / "runs.db")
     uris = {name: f"sqlite:///{tmp_path}/{name}/mlflow.db" for name in ("environment", "given")}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uris["environment"])
     assert open_store(uris["given"], "leafexp", tmp_path / "default").uri == uris["given"]

@@ -59,7 +59,7 @@ def test_training_goes_on_after_each_epoch_as_if_it_had_never_stopped(
 
         return on_epoch
 
-    for epoch in (1, 2, 3, 4, 5):
+    for epoch in (1, 2, 4):  # within the first phase, at its end, within the second
         with pytest.raises(Stop):
             train(dataset, phases, tmp_path / "cut.npz", rate, stop_at(epoch))
     again = train(dataset, phases, tmp_path / "cut.npz", rate, seen.append)
@@ -68,7 +68,7 @@ def test_training_goes_on_after_each_epoch_as_if_it_had_never_stopped(
     assert again[1].phases["phase"].tolist() == whole[1].phases["phase"].tolist()
     assert again[1].total_seconds >= again[1].history["epoch_seconds"].sum()
     # Each epoch was handed on many times, and always with the time at which it ended: so MLflow keeps it once.
-    assert len(seen) > 15
+    assert len(seen) == 1 + 2 + 4 + 5
     assert len({tuple(row.values()) for row in seen}) == 5
 
 

@@ -1,11 +1,18 @@
+import functools
+
 import pytest
 
 from leafexp.config import check
-from leafexp.training.phases import adapted_momentum, plan
+from leafexp.training.phases import Phase, adapted_momentum, plan
+
+
+@functools.cache
+def strategy(freeze: str) -> dict[str, Phase]:
+    return check([f"freeze={freeze}", "model=mnv2"]).freeze.phases
 
 
 def dealt(freeze: str, epochs: int, pretrained: bool = True) -> list[tuple[str, int, float]]:
-    phases = check([f"freeze={freeze}", "model=mnv2"]).freeze.phases
+    phases = strategy(freeze)
     return [(p.name, p.epochs, p.phase.learning_rate_factor) for p in plan(phases, epochs, pretrained)]
 
 

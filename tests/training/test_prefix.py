@@ -23,7 +23,10 @@ from leafexp.training.phases import Phase, plan
 from tests.training.test_fit import HEAD_THEN, assert_identical, small_model, train
 
 
-@pytest.mark.parametrize(("learns", "batch_size"), [("head", 10), ("conv2", 10), ("conv2", 47)])
+@pytest.mark.parametrize(
+    ("learns", "batch_size"),
+    [("conv2", 47), *(pytest.param(learns, 10, marks=pytest.mark.slow) for learns in ("head", "conv2"))],
+)
 def test_computing_the_frozen_prefix_once_changes_no_bit(
     dataset: Dataset, learns: str, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,7 +50,7 @@ def test_computing_the_frozen_prefix_once_changes_no_bit(
     )
 
 
-@pytest.mark.parametrize("learns", ["head", "conv2", "all"])
+@pytest.mark.parametrize("learns", ["conv2", "all", pytest.param("head", marks=pytest.mark.slow)])
 def test_mixed_precision_trains_by_every_strategy_and_its_prefix_changes_no_bit(
     dataset: Dataset, learns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

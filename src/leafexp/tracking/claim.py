@@ -23,6 +23,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
+from leafexp.cache import RUNNING
 from leafexp.errors import UserError
 from leafexp.locks import file_lock, system_locks
 from leafexp.paths import cache_folder
@@ -67,6 +68,11 @@ def held(identity: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.lock_file == str(
+            path
+        ):  # of a lock that the system keeps; who waits finds the file gone, and makes another
+            with contextlib.suppress(OSError):
+                path.unlink()
         lock.release()
 
 
@@ -166,7 +172,7 @@ def is_silent(run: Run) -> bool:
     """
     heard, boot = run.data.tags.get(names.HEARTBEAT, ""), _machine()["boot"]
     now = time.monotonic()  # since the machine was started; no setting of the clock changes it
-    note = cache_folder() / "running" / f"{run.info.run_id}.heard"
+    note = cache_folder() / RUNNING / f"{run.info.run_id}.heard"
     try:
         seen, since = note.read_text(encoding="utf-8").split("\n")
         if seen == f"{heard} {boot}" and now >= float(since):
@@ -212,11 +218,11 @@ def _end(client: MlflowClient, run: Run) -> None:
     client.set_tag(run_id, names.CLAIM, f"ended by {socket.gethostname()}")
     client.set_tag(run_id, names.ERROR, reason)
     client.set_terminated(run_id, "KILLED", end_time=int(heard * 1000))
-    (cache_folder() / "running" / f"{run_id}.heard").unlink(missing_ok=True)
+    (cache_folder() / RUNNING / f"{run_id}.heard").unlink(missing_ok=True)
 
 
 def _lock_path(identity: str) -> Path:
-    return cache_folder() / "running" / f"{identity}.lock"
+    return cache_folder() / RUNNING / f"{identity}.lock"
 
 
 def _lock(identity: str) -> str:
