@@ -125,6 +125,9 @@ def test_comments_docstrings_and_layout_are_no_code() -> None:
 
 def test_the_processor_gpus_and_switches_decide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = {of()}
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")  # set when TensorFlow is imported
+    arithmetic.arithmetic.cache_clear()
+    assert found == {of()}
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nmodel name : other\nflags : fpu avx avx2 fma\n")
     gpu = tmp_path / "gpus" / "0000:01:00.0"

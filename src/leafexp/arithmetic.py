@@ -18,7 +18,9 @@ def arithmetic() -> tuple[str, ...]:
 
     oneDNN chooses its kernels by instruction sets: processors that share them round alike.
     """
-    switches = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_SWITCHES))
+    # As import_tensorflow sets it; this may be asked for before and after.
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "1"} | os.environ
+    switches = sorted(f"{name}={value}" for name, value in environment.items() if name.startswith(_SWITCHES))
     return (platform.machine(), *_instruction_sets(), *_gpus(), *switches)
 
 

@@ -64,7 +64,8 @@ def read(source: Path) -> Listed:
     for column in ("path", "label", "split"):
         if empty := [line for line, value in zip(lines, columns.get(column, []), strict=False) if not value]:
             numbers = ", ".join(map(str, empty[:5]))
-            raise UserError(f"{name}: column {column!r} is empty in {len(empty)} rows (lines {numbers}).")
+            where = f"1 row (line {numbers})" if len(empty) == 1 else f"{len(empty)} rows (lines {numbers})"
+            raise UserError(f"{name}: column {column!r} is empty in {where}.")
     if broken := [line for line, value in zip(lines, columns["path"], strict=True) if "\n" in value]:
         raise UserError(f"{name}, line {broken[0]}: the path holds a line break. Is a quote missing its partner?")
     return Listed(columns, lines)
