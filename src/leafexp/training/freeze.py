@@ -56,7 +56,7 @@ def standing_still(model: keras.Model) -> Iterator[None]:
     Else the dropout and stochastic depth of a frozen base would go on drawing random numbers (EfficientNetV2B0 has 15
     such layers).
     """
-    still = [layer for layer in model.layers if not layer.trainable and "training" in signature(layer.call).parameters]
+    still = [layer for layer in model.layers if not layer.trainable and (_told(layer) or layer._layers)]
     for layer in still:
         layer.call = MethodType(_in_inference, layer)
     try:
@@ -66,8 +66,21 @@ def standing_still(model: keras.Model) -> Iterator[None]:
             del layer.call
 
 
-def _in_inference(layer: keras.layers.Layer, *inputs: Any, training: bool | None = None, **arguments: Any) -> Any:  # noqa: ARG001
-    return type(layer).call(layer, *inputs, training=False, **arguments)
+def _told(layer: keras.layers.Layer) -> bool:
+    """Whether the layer is told that it trains; layers within it may look that up instead."""
+    return "training" in signature(type(layer).call).parameters
+
+
+def _in_inference(layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
+    if _told(layer):
+        arguments["training"] = False
+    context = layer._get_call_context()  # where layers within look it up
+    before = context.get_value("training")
+    context.set_value("training", False)
+    try:
+        return type(layer).call(layer, *inputs, **arguments)
+    finally:
+        context.set_value("training", before)
 
 
 def _behind_weights(layer: keras.layers.Layer) -> bool:
