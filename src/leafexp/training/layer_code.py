@@ -75,7 +75,7 @@ def _parts(item: Any, seen: set[int]) -> Iterator[bytes]:
             yield repr(item).encode()
 
 
-def _of_library(item: type | FunctionType) -> bool:
+def _of_library(item: Any) -> bool:
     return item.__module__.partition(".")[0] in _LIBRARIES
 
 
