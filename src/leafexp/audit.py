@@ -27,8 +27,17 @@ The overrides are those of leafexp.train: data=folder data.path=PHOTOS, data.gro
 Writes reports/audit/DATA/audit.html, audit.json and pairs.csv; where the split leaks (see data.audit; exit code 1) also
 clean.csv: the same photos without the training copies of what is tested, and prints the command that trains on it."""
 
-# What clean.csv holds in place of the overrides.
-_IN_TABLE = ("data=", "data.name=", "data.path=", "data.source.", "data.group", "data.classes=", "data.audit=")
+# What clean.csv holds in place of the overrides, and the address of the store, which may hold a password.
+_IN_TABLE = (
+    "tracking.",
+    "data=",
+    "data.name=",
+    "data.path=",
+    "data.source.",
+    "data.group",
+    "data.classes=",
+    "data.audit=",
+)
 
 
 def main() -> int:

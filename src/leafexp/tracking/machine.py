@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from leafexp.paths import IN_CHECKOUT, ROOT
+from leafexp.paths import CODE, IN_CHECKOUT
 
 _CLEAR_PEAK, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux's
 
@@ -34,7 +34,7 @@ def peak_memory_mb() -> float:
 @functools.cache  # the code of this process is the code it started with
 def git_commit() -> str:
     """The commit this code is at, with `-dirty` when files differ from it; the installed version outside a checkout."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    command = ["git", "-C", str(CODE), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         if IN_CHECKOUT:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

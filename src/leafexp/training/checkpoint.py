@@ -120,7 +120,7 @@ class Checkpoint:
             best = _under("best/", arrays) or variables
             optimizer = list(_under("optimizer/", arrays).values())
             return Progress(**facts, variables=variables, best_variables=dict(best), optimizer=optimizer)
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
             return None
 
 
