@@ -94,6 +94,10 @@ IN_PARTS = {path: (path.split("/")[1], {"t": "train", "v": "validation"}[path[0]
 TWO = ["rust/1.jpg", "healthy/2.jpg"]
 
 
+def in_both(*forms: str) -> list[str]:
+    return [form.format(label) for label in ("rust", "ok") for form in forms]
+
+
 @pytest.mark.parametrize(
     ("files", "expected", "says"),
     [
@@ -105,6 +109,10 @@ TWO = ["rust/1.jpg", "healthy/2.jpg"]
         (["training_set/rust/1.jpg", "training_set/ok/1.jpg", "Test Set/ok/1.jpg"], {"rust", "ok"}, ""),
         (["rust/train/1.jpg", "rust/test/2.jpg", "ok/train/1.jpg", "ok/TEST/2.jpg"], {"rust", "ok"}, ""),
         (["rust/2023/1.jpg", "rust/2024/leaf 7/1.jpg", "ok/1.jpg"], {"rust", "ok"}, "2 photos lie in folders inside a"),
+        (["rust/leaf1/1.jpg", "ok/leaf1/1.jpg", "ok/season2/1.jpg"], {"rust", "ok"}, "3 photos lie in folders inside"),
+        (["rust/images/1.jpg", "ok/Images/1.jpg"], {"rust", "ok"}, "2 photos lie in folders inside a"),
+        (["rust/field/1.jpg", "rust/2.jpg", "ok/field/1.jpg"], {"rust", "ok"}, "2 photos lie in folders inside a"),
+        (["rust/train/a1/1.jpg", "rust/test/a2/1.jpg", "ok/train/a1/1.jpg", "ok/test/1.jpg"], {"rust", "ok"}, ""),
         ([*TWO, "loose.png", "healthy/2.xml", "healthy/.2.jpg", "empty/a.csv"], {"rust", "healthy"}, "(loose.png)"),
     ],
 )
@@ -145,6 +153,25 @@ def test_folders_as_people_have_them(
         (["train1/rust/1.jpg", "train2/rust/1.jpg"], "train1/ and train2/ both stand for the train part"),
         ([*PARTS, "train/test/1.jpg"], "train/test/ is a part inside the part train/"),
         ([*PARTS, "train/rust/test/1.jpg"], "train/rust/test/ is a part inside the part train/"),
+        ([*PARTS, "train/rust/sub/test/1.jpg"], "train/rust/sub/test/ is a part inside the part train/"),
+        (in_both("{}/images/train/1.jpg", "{}/images/test/2.jpg"), "ok/images/test/ is called like a part of the data"),
+        (in_both("{}/x/y/train/1.jpg", "{}/x/2.jpg", "{}/3.jpg"), "ok/x/y/train/ is called like a part of the data"),
+        (in_both("{}/train/x/test/1.jpg"), "ok/train/x/test/ is called like a part of the data"),
+        (["tomato/rust/train/1.jpg", "tomato/rust/test/1.jpg", "potato/ok/1.jpg"], "tomato/rust/test/ is called like"),
+        (in_both("{}/my_train/1.jpg", "{}/my_test/1.jpg"), "Are ok/my_test/ and ok/my_train/ classes, or parts"),
+        (
+            ["color/rust/1.jpg", "color/ok/1.jpg", "grey/ok/1.jpg"],
+            "Are color/ and grey/ classes, or do the classes (o",
+        ),
+        (in_both("color/{}/1.jpg", "grey/{}/1.jpg", "cut/{}/1.jpg"), "Are color/, cut/ and grey/ classes, or do the"),
+        (in_both("my_train/{}/1.jpg", "holdout/{}/1.jpg"), "classes (ok, rust) lie inside them? If inside, for one of"),
+        (in_both("fold1/{}/1.jpg", "fold2/{}/1.jpg"), "Are fold1/ and fold2/ classes, or do the classes (ok, rust)"),
+        (in_both("tomato/{}/1.jpg", "potato/x/{}/1.jpg"), "Are potato/ and tomato/ classes, or do the classes (ok, ru"),
+        (in_both("rust/{}/1.jpg", "train/{}/2.jpg"), "Parts of the data (train/) lie beside"),
+        (["setA/train/rust/1.jpg", "setA/test/rust/1.jpg", "setB/train/rust/1.jpg"], "Are setA/ and setB/ classes, or"),
+        (in_both("train/a/{}/1.jpg", "train/b/{}/1.jpg"), "Are train/a/ and train/b/ classes, or do the classes (ok,"),
+        (in_both("LeafTrain/{}/1.jpg", "LeafTest/{}/1.jpg"), "Are LeafTest/ and LeafTrain/ classes, or parts of the"),
+        (["trainA/1.jpg", "testA/1.jpg", "trainB/1.jpg"], "Are testA/, trainA/ and trainB/ classes, or parts of the"),
         (["rust/1.jpg", "rust /1.jpg"], "'rust' and 'rust ' differ only by blanks"),
         (["o\u00efdium/1.jpg", "oi\u0308dium/1.jpg"], "'o\\xefdium' differ only by composed and decomposed letters"),
         (["early blight/1.jpg", "early\u00a0blight/1.jpg"], "'early\\xa0blight' differ only by blanks"),

@@ -7,13 +7,14 @@ the reading stops and says what can be meant in two ways.
 import errno
 import functools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from leafexp.data.spelling import hints_at_part, part_of, printable
+from leafexp.data.spelling import as_seen, hints_at_part, part_of, printable
 from leafexp.errors import UserError
 
 # Pillow recognises these, but doesn't decode them by itself.
@@ -22,6 +23,8 @@ _ONLY_RECOGNISED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 _ALSO_PHOTOS = {".mpo", ".heic", ".heif", ".hif"}
 # What systems leave behind; some hold thumbnails.
 _SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+# Folders called so are no classes where each class has just one of them.
+_CONTAINERS = re.compile(r"(?:images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|files?|data)")
 _LISTED = 3
 
 
@@ -56,6 +59,12 @@ class Tree:
                 else:
                     self.empty.append(child)
         return self._filled[folder]
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        """The folders below `folder` that have photos, at any depth."""
+        for child in self.filled(folder):
+            yield child
+            yield from self.below(child)
 
     def photos(self, folder: Path) -> list[Path]:
         """The photos in `folder` and below, each file once however many links lead to it; a loop of links ends."""
@@ -122,12 +131,7 @@ def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
         )
     if parts:
         return _in_parts(tree, parts)
-    alike = [folder for folder in inside if hints_at_part(folder.name)]
-    if len({hints_at_part(folder.name) for folder in alike}) > 1:
-        raise UserError(
-            f"Are {_names(tree, alike)} classes, or parts of the data? "
-            "Parts must be called train, validation and test: rename them."
-        )
+    _refuse_hints(tree, inside)
     if len(inside) == 1 and tree.filled(inside[0]):
         raise UserError(
             f"There is one class only, {tree.name(inside[0])!r}. Telling classes apart needs at least two. If the "
@@ -136,6 +140,9 @@ def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
     with_parts = [folder for folder in inside if any(part_of(child.name) for child in tree.filled(folder))]
     if with_parts:
         return _parts_in_classes(tree, inside, with_parts[0])
+    for folder in inside:
+        _refuse_parts_below(tree, folder)
+    _refuse_two_levels(tree, inside, [[_unwrapped(tree, folder)] for folder in inside])
     return [(None, folder, file) for folder in inside for file in tree.photos(folder)]
 
 
@@ -178,12 +185,16 @@ def _in_parts(tree: Tree, parts: Sequence[Path]) -> list[tuple[str | None, Path,
                 f"read. Sort them into class folders, or move {tree.name(folder)}/ elsewhere"
                 + ("." if part == "train" else f": leafexp then draws the {part} photos from train.")
             )
+        if nested := next((child for child in tree.below(top) if part_of(child.name)), None):
+            raise UserError(
+                f"{tree.name(nested)}/ is a part inside the part {tree.name(folder)}/. Which of them holds? "
+                "Move its photos or rename it."
+            )
+        _refuse_hints(tree, classes)
         for label in classes:
-            if nested := [child for child in (label, *tree.filled(label)) if part_of(child.name)]:
-                raise UserError(
-                    f"{tree.name(nested[0])}/ is a part inside the part {tree.name(folder)}/. Which of them holds? "
-                    "Move its photos or rename it."
-                )
+            _refuse_parts_below(tree, label)
+        _refuse_two_levels(tree, classes, [[_unwrapped(tree, label)] for label in classes], in_part=True)
+        for label in classes:
             rows += [(part, label, file) for file in tree.photos(label)]
     return rows
 
@@ -203,8 +214,59 @@ def _parts_in_classes(tree: Tree, classes: Sequence[Path], example: Path) -> lis
                 f"{divided}, but {tree.name(label)}/ also has {beside} outside of them. Move them into a part."
             )
         _one_of_each(tree, children)
+        for child in children:
+            _refuse_parts_below(tree, child)
         rows += [(part_of(child.name), label, file) for child in children for file in tree.photos(child)]
+    _refuse_two_levels(tree, classes, [[_unwrapped(tree, child) for child in tree.filled(label)] for label in classes])
     return rows
+
+
+def _refuse_parts_below(tree: Tree, folder: Path) -> None:
+    """Raise UserError where a folder in `folder` is called like a part: its photos would lose their part."""
+    for inner in [folder, *tree.below(folder)]:
+        children = tree.filled(inner)
+        if part := next((child for child in children if part_of(child.name)), None):
+            raise UserError(
+                f"{tree.name(part)}/ is called like a part of the data, but lies too deep to be one. Parts lie above "
+                "the classes, or directly inside each of them: move it there, or rename it."
+            )
+        _refuse_hints(tree, children)
+
+
+def _refuse_hints(tree: Tree, folders: Sequence[Path]) -> None:
+    """Raise UserError where the names of folders beside each other only hint at parts."""
+    alike = [folder for folder in folders if hints_at_part(folder.name)]
+    if len({hints_at_part(folder.name) for folder in alike}) > 1:
+        raise UserError(
+            f"Are {_names(tree, alike)} classes, or parts of the data? "
+            "Parts must be called train, validation and test: rename them."
+        )
+
+
+def _refuse_two_levels(
+    tree: Tree, outer: Sequence[Path], tops: Sequence[Sequence[Path]], in_part: bool = False
+) -> None:
+    """Raise UserError where the folders in `outer` may be the classes, or else those inside them.
+
+    That is so where several of `outer` have sub-folders of the same name, and none has photos of its own. Numbered
+    sub-folders (leaf1, 2023) are units inside a class. `tops` are, for each of `outer`, the folders whose sub-folders
+    may be classes; with `in_part` the `outer` lie in a part, so that none of them can be read alone.
+    """
+    if any(tree.loose(top) for inner in tops for top in inner):
+        return
+    names = [{as_seen(child.name): child.name for top in inner for child in tree.filled(top)} for inner in tops]
+    holders = Counter(name for inner in names for name in inner)
+    shared = [name for name, number in holders.items() if number > 1 and not any(map(str.isdigit, name))]
+    if not shared or (len(holders) == 1 and _CONTAINERS.fullmatch(shared[0])):
+        return
+    sharing = [folder for folder, inner in zip(outer, names, strict=True) if not inner.keys().isdisjoint(shared)]
+    spelt = {name: printable(child) for inner in names for name, child in inner.items()}
+    classes = ", ".join([spelt[name] for name in shared[:_LISTED]] + ["..."] * (len(shared) > _LISTED))
+    one = "" if in_part else f"for one of them say data.path={printable(str(sharing[0]))}, or "
+    raise UserError(
+        f"Are {_names(tree, sharing)} classes, or do the classes ({classes}) lie inside them? If inside, {one}move the "
+        "classes up; or list the photos in a CSV."
+    )
 
 
 def _one_of_each(tree: Tree, parts: Sequence[Path]) -> None:
@@ -244,6 +306,8 @@ def _names(tree: Tree, folders: Sequence[Path], counted: bool = False) -> str:
     named = [
         f"{tree.name(folder)}/" + (f" ({_photos(len(tree.photos(folder)))})" if counted else "") for folder in folders
     ]
+    if len(named) > 2 * _LISTED:
+        named = [*named[:_LISTED], f"{len(named) - _LISTED} more"]
     return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
 
 

@@ -18,9 +18,9 @@ def part_of(name: str) -> str | None:
 
 
 def hints_at_part(name: str) -> str | None:
-    """The part that a word of the name stands for, as in plants_train; None if none does."""
-    words = re.split(r"[\W_\d]+", name)
-    return next((part for word in words if (part := part_of(word))), None)
+    """The part that a word of the name stands for, as in plants_train, LeafTrain and trainA; None if none does."""
+    words = re.split(r"[\W_\d]+|(?<=[^\W\d_])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", name)
+    return next((part for word in words if (part := part_of(word) or part_of(word[:-1]))), None)
 
 
 def printable(name: str) -> str:
