@@ -145,8 +145,9 @@ def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
         matches = [re.search(group_pattern, Path(path).name) for path in table["path"]]
         if "group" in table:
             note("data.group_pattern is used in place of the CSV's column of leaves.")
-        _check_matched(group_pattern, table["path"], [match is not None for match in matches])
+        # A bracket that may be left out matches nothing everywhere: no leaf is told by that.
         named = [match and (match.group(1) if match.re.groups else match.group(0)) for match in matches]
+        _check_matched(group_pattern, table["path"], [bool(name) for name in named])
         # The same number in two classes is two leaves.
         groups = [f"{label}/{name}" if name else None for label, name in zip(table["label"], named, strict=True)]
         table["group"] = pd.Series(groups, dtype="str")
@@ -158,7 +159,7 @@ def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
 
 
 def _check_matched(group_pattern: str, paths: pd.Series, matched: list[bool]) -> None:
-    """Say how many names the pattern matches; raise UserError where it is under half."""
+    """Say in how many names the pattern finds a leaf; raise UserError where it is under half."""
     if all(matched):
         return
     other = Path(paths[matched.index(False)]).name
