@@ -176,6 +176,13 @@ def test_folders_as_people_have_them(
         (["o\u00efdium/1.jpg", "oi\u0308dium/1.jpg"], "'o\\xefdium' differ only by composed and decomposed letters"),
         (["early blight/1.jpg", "early\u00a0blight/1.jpg"], "'early\\xa0blight' differ only by blanks"),
         (["ok/1.jpg", "ok\u200b/1.jpg"], "'ok\\u200b' differ only by invisible characters"),
+        (["Cedar\u2019s rust/1.jpg", "Cedar's rust/1.jpg"], "'Cedar\\u2019s rust' differ only by characters that look"),
+        (["\u201cok\u201d/1.jpg", '"ok"/1.jpg'], "differ only by characters that look alike"),
+        (["late\u2013blight/1.jpg", "late-blight/1.jpg"], "differ only by characters that look alike"),
+        (["rust/1.jpg", "rust\u0430/1.jpg", "rusta/1.jpg"], "'rusta' and 'rust\\u0430' differ only by characters that"),
+        (["RUS\u0422/1.jpg", "rust/1.jpg"], "differ only by characters that look alike"),
+        (["rust/1.jpg", "ru\u0455\u03c4/1.jpg"], "differ only by characters that look alike"),
+        (["caf\u00e9/1.jpg", "\u0441\u0430f\u0435\u0301/1.jpg"], "differ only by characters that look alike"),
         (["train/Rust/1.jpg", "train/ok/1.jpg", "test/rust/1.jpg"], "'Rust' and 'rust' differ only by case"),
     ],
 )
@@ -191,6 +198,12 @@ def test_one_class_spelt_on_two_systems(tmp_path: Path) -> None:
     table = read_folder(str(tmp_path))
     assert set(table["label"]) == {"o\u00efdium", "ok"}
     assert all(Path(file).exists() for file in table["file"])
+
+
+def test_names_in_other_alphabets_are_shown_as_typed(tmp_path: Path) -> None:
+    names = ["ржавчина", "Мучнистая роса", "здоровый", "σκωρίαση", "Ωίδιο", "υγιές", "さび病"]
+    place(tmp_path, *(f"{name}/1.jpg" for name in names))
+    assert set(read_folder(str(tmp_path))["label"]) == set(names)
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,16 @@ _PART = re.compile(
     r"(?:(train|training)|(validation|validate|valid|val|dev)|(test|testing))[\W_]*(?:set|images|photos|data|split)?[\W_]*\d*"
 )
 
+# Small letters of other alphabets that look like Latin ones, or whose capitals do: Cyrillic, then Greek.
+_LIKE_LATIN = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u0501\u051b\u051d"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctyxsijdqwabezhikmvoptux",
+)
+_QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02b9\u02bb\u02bc\u00b4`", "'"))
+_DOUBLE_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u02ba", '"'))
+_DASHES = re.compile(r"[\u2010-\u2015\u2212\u2043\u02d7\ufe58\ufe63]")
+
 _EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks that show nothing
 
 
@@ -30,9 +40,15 @@ def printable(name: str) -> str:
 
 
 def as_seen(name: str) -> str:
-    """Equal for names that look alike: whatever their case, blanks, invisible characters and kinds of dashes."""
-    plain = unicodedata.normalize("NFKC", _visible(printable(name))).casefold()
-    return " ".join(unicodedata.normalize("NFKC", re.sub(r"[\u2010-\u2015\u2212]", "-", plain)).split())
+    """Equal for names that look alike, to be compared and not shown.
+
+    Case, blanks, invisible characters, kinds of dashes and quotes don't count, nor whether a letter is Latin or a
+    Cyrillic or Greek one of the same look.
+    """
+    quoted = _visible(printable(name)).translate(_QUOTES).translate(_DOUBLE_QUOTES)
+    # Taken apart, so that letters under accents are compared too.
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", quoted).casefold()).translate(_LIKE_LATIN)
+    return " ".join(unicodedata.normalize("NFKC", _DASHES.sub("-", letters)).split())
 
 
 def difference(one: str, other: str) -> str:
