@@ -45,6 +45,8 @@ MISTAKES = {
     ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295]; got -1.",
     ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
     ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
+    ("data.white=0.5",): "data.white=0.5: Value '0.5' of type 'float' could not be converted to Integer",
+    ("data.white=0",): "data.white must be a whole number of at least 1, or null; got 0.",
     ("+optimizer.keras.use_ema=true",): "optimizer.keras.use_ema must be false, as a run that was cut off could not",
     ("hydra.sweeper.params={seed:1}",): "hydra.sweeper.params belongs into YAML files.",
     ("+hydra.sweeper.params.seed=1",): "hydra.sweeper.params belongs into YAML files.",

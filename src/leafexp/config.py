@@ -65,7 +65,7 @@ class DataConfig:
     name: str = MISSING
     path: str | None = None
     image_size: int = 128
-    white: float | None = None
+    white: int | None = None
     on_bad_image: str = "error"
     group_pattern: str | None = None
     classes: list[str] | None = None

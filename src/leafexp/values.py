@@ -49,7 +49,7 @@ def check_values(config: "Config") -> None:
     expect(bool(named), "sweep", name, config.sweep)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
-    expect(data.white is None or data.white >= 1, "data.white", "at least 1, or null", data.white)
+    expect(data.white is None or data.white >= 1, "data.white", "a whole number of at least 1, or null", data.white)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     expect_choice("data.groups", data.groups, GROUPS)
     expect_choice("data.audit", data.audit, AUDIT_POLICIES)

@@ -117,6 +117,9 @@ def test_sixteen_bits_are_scaled_by_what_the_file_says_and_not_by_its_largest_va
         width = len(expected)
         assert pixels.decode(content, width)[0, :, 0].tolist() == pytest.approx(expected, abs=1), kind
     assert pixels.decode(cases["PNG"][0], 4, white=4095)[0, :, 0].tolist() == by_twelve_bits
+    assert pixels.decode(cases["PNG"][0], 4, white=1)[0, :, 0].tolist() == [0, 255, 255, 255]
+    fractions = saved(Image.fromarray(np.array([[0, 0.1, 0.5, 1]] * 4, np.float32)), "TIFF")
+    assert pixels.decode(fractions, 4, white=1)[0, :, 0].tolist() == [0, 25, 127, 255]
     with pytest.raises(ValueError, match="Pillow keeps the upper 8"):
         pixels.decode(sixteen_bit_colour(), 4, white=4095)
 

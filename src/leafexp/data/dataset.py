@@ -26,7 +26,7 @@ class Settings(Protocol):
     """How photos are read and divided: what the configuration calls data.image_size and so on."""
 
     image_size: int
-    white: float | None
+    white: int | None
     on_bad_image: str
     validation_share: float
     test_share: float

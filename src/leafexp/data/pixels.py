@@ -46,7 +46,7 @@ class _Unusable(ValueError):
     """Why a file can't be used as a photo, in words."""
 
 
-def decode(content: bytes, image_size: int, white: float | None = None) -> np.ndarray:
+def decode(content: bytes, image_size: int, white: int | None = None) -> np.ndarray:
     """The photo as RGB pixels, uint8 in [0, 255], shape (image_size, image_size, 3).
 
     Turned as its EXIF orientation says; transparent parts become white; squeezed to a square without cropping. Greys of
@@ -111,7 +111,7 @@ def checksums(files: Sequence[str]) -> tuple[list[str], dict[int, str]]:
 
 
 def load(
-    table: pd.DataFrame, image_size: int, cache_bytes: int, white: float | None = None
+    table: pd.DataFrame, image_size: int, cache_bytes: int, white: int | None = None
 ) -> tuple[Stored, list[str], dict[int, str]]:
     """Every usable image of `table` (column `file`): decoded on first use, from the cache after that.
 
@@ -177,9 +177,10 @@ def _note_dark(photos: int, largest: int) -> None:
     """Say where photos of 16 bits use the lowest of them only: the sensor had fewer."""
     bits = largest.bit_length()
     if 0 < bits < 15:
+        they_use = "the photo of 16 bits uses" if photos == 1 else f"the {photos} photos of 16 bits use"
         note(
-            f"the {photos} photos of 16 bits use the lowest {bits} bits only (no value is over {largest:,}), so "
-            f"they come out dark. If white is {2**bits - 1} for their camera, set data.white={2**bits - 1}."
+            f"{they_use} the lowest {bits} bits only (no value is over {largest:,}), which comes out dark. "
+            f"If white is {2**bits - 1} for the camera, set data.white={2**bits - 1}."
         )
 
 
@@ -206,8 +207,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled(values: np.ndarray, white: float, white_is_zero: bool) -> Image.Image:
-    scaled = values * 255.0 / white if values.dtype.kind == "f" else values.astype(np.int64) * 255 // int(white)
+def _scaled(values: np.ndarray, white: int, white_is_zero: bool) -> Image.Image:
+    scaled = values * 255.0 / white if values.dtype.kind == "f" else values.astype(np.int64) * 255 // white
     grey = np.nan_to_num(scaled).clip(0, 255).astype(np.uint8)
     return Image.fromarray(255 - grey if white_is_zero else grey)
 
