@@ -208,20 +208,51 @@ def test_ten_bad_images_are_named_and_all_are_in_a_file_or_skipped_and_recorded(
 
 
 @pytest.mark.parametrize("policy", ["error", "skip"])
-def test_no_usable_photo_at_all_or_of_a_class_is_one_line(tmp_path: Path, policy: str) -> None:
+def test_no_usable_photo_at_all_or_of_a_class_is_one_line(
+    tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "ROOT", tmp_path / "root")
+    (tmp_path / "root").mkdir()
+    listed = tmp_path / "root" / "reports" / "unusable_photos.csv"
     write_photos(tmp_path, {"blight": 3, "healthy": 3})
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
     for file in tmp_path.glob("blight/*.jpg"):
         file.write_bytes(pointer)
-    with pytest.raises(UserError, match=r"'blight' has no usable image of 3: a Git LFS pointer.*git lfs pull.*\(3\)"):
+    with pytest.raises(
+        UserError,
+        match=r"'blight' has no usable image of 3: a Git LFS pointer.*git lfs pull.*\(3\).*csv",
+    ):
         small_dataset(read_folder(str(tmp_path)), policy)
+    assert len(pd.read_csv(listed)) == 3
     for number, file in enumerate(tmp_path.glob("healthy/*.jpg")):
         file.write_bytes(pointer + bytes([number]))
-    with pytest.raises(UserError, match=r"None of the 6 photos can be used: a Git LFS pointer.* \(6\)"):
+    with pytest.raises(UserError, match=r"None of the 6 photos can be used: a Git LFS pointer.* \(6\).*csv"):
         small_dataset(read_folder(str(tmp_path)), policy)
+    assert len(pd.read_csv(listed)) == 6
     (tmp_path / "all.csv").write_text("path,label\nwrong/1.jpg,a\nwrong/2.jpg,b\n")
     with pytest.raises(UserError, match=r"no such file \(2\). The first is .*/wrong/1.jpg. In a CSV, paths start at"):
         small_dataset(read_table(str(tmp_path / "all.csv")), policy)
+    assert list(pd.read_csv(listed)["path"]) == ["wrong/1.jpg", "wrong/2.jpg"]
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_one_unusable_photo_takes_the_place_of_those_listed_before(
+    tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    listed = tmp_path / "reports" / "unusable_photos.csv"
+    listed.parent.mkdir()
+    listed.write_text("path,reason\nelsewhere/1.jpg,empty file\n")
+    write_photos(tmp_path / "photos", {"blight": 5, "healthy": 5})
+    (tmp_path / "photos" / "blight" / "empty.jpg").touch()
+    said = ""
+    try:
+        small_dataset(read_folder(str(tmp_path / "photos")), policy)
+    except UserError as error:
+        said = str(error)
+    said += capsys.readouterr().out
+    assert list(pd.read_csv(listed)["path"]) == ["blight/empty.jpg"]
+    assert f"Listed in {listed}." in said
 
 
 def test_a_lack_of_memory_is_no_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Images with labels and splits, ready to train on."""
 
-import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +100,13 @@ def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: st
     """Say which photos can't be used, and raise UserError unless they may be left out and each class has others."""
     if skipped.empty:
         return
+    written = _written(skipped)
     if len(skipped) == len(catalog):
         first = catalog["file"].iloc[0]
         raise UserError(
             f"None of the {len(catalog)} photos can be used: {_reasons(skipped)}. The first is {printable(first)}."
             + (" In a CSV, paths start at the CSV's folder." if "no such file" in set(skipped["reason"]) else "")
+            + written
         )
     left = catalog["label"][~catalog["path"].isin(skipped["path"])]
     gone = sorted(set(catalog["label"]) - set(left))
@@ -115,14 +116,17 @@ def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: st
             for label, paths in catalog.groupby("label")["path"]
             if label in gone
         ]
-        raise UserError("\n".join(said))
+        raise UserError("\n".join(said) + written)
     listed = _listed(skipped)
     if on_bad_image == "error":
         raise UserError(
             f"{len(skipped)} of {len(catalog)} images can't be used:\n{listed}\n"
-            "Repair or remove them, or leave them out with data.on_bad_image=skip."
+            f"Repair or remove them, or leave them out with data.on_bad_image=skip.{written}"
         )
-    note(f"{len(skipped)} of {len(catalog)} images can't be used and are left out (data.on_bad_image=skip):\n{listed}")
+    note(
+        f"{len(skipped)} of {len(catalog)} images can't be used and are left out (data.on_bad_image=skip):\n"
+        f"{listed}\n{written.strip()}"
+    )
 
 
 def _reasons(skipped: pd.DataFrame) -> str:
@@ -133,13 +137,19 @@ def _reasons(skipped: pd.DataFrame) -> str:
 
 
 def _listed(skipped: pd.DataFrame) -> str:
-    """Ten of the photos with their reasons; all of them are written to a file where there are more."""
+    """Ten of the photos with their reasons, and how many more there are."""
     lines = [f"  {path}: {reason}" for path, reason in skipped.head(_NAMED).itertuples(index=False)]
     if len(skipped) > _NAMED:
-        where = ""
-        with contextlib.suppress(OSError):
-            (ROOT / _UNUSABLE_FILE).parent.mkdir(exist_ok=True)
-            skipped.to_csv(ROOT / _UNUSABLE_FILE, index=False)
-            where = f", all in {ROOT / _UNUSABLE_FILE}"
-        lines.append(f"  and {len(skipped) - _NAMED} more: {_reasons(skipped)}{where}")
+        lines.append(f"  and {len(skipped) - _NAMED} more: {_reasons(skipped)}")
     return "\n".join(lines)
+
+
+def _written(skipped: pd.DataFrame) -> str:
+    """Write the photos that can't be used to a file, in place of those of another time; returns where they are."""
+    file = ROOT / _UNUSABLE_FILE
+    try:
+        file.parent.mkdir(exist_ok=True)
+        skipped.to_csv(file, index=False)
+    except OSError as error:
+        return f" (Can't list them in {printable(str(file))}: {error.strerror}.)"
+    return f" Listed in {printable(str(file))}."
