@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
-from leafexp.findings import facts, leaks, remarks
+from leafexp.findings import counted, facts, leaks, remarks
 from leafexp.paths import ROOT
 
 if TYPE_CHECKING:
@@ -127,14 +127,15 @@ def _write_clean(photos: "Dataset", left_out: list[str], file: Path, overrides: 
     except OSError as error:
         raise UserError(f"Can't write {file}: {error.strerror}.") from None
     counts = table.loc[table["path"].isin(left_out), "split"].value_counts()
-    fewer = " and ".join(f"{number} {part}" for part, number in counts.items())
+    fewer = " and ".join(counted(number, f"{part} photo") for part, number in counts.items())
+    copies = "copies of tested ones or of their leaves" if counts.sum() > 1 else "a copy of a tested one or of its leaf"
     same = [word for word in overrides if not word.startswith(_IN_TABLE)]
     if not any(word.startswith("data.image_size=") for word in same):
         same.append(f"data.image_size={photos.pixels.shape[1]}")
     words = ["python", "-m", "leafexp.train", "data=table", f"data.path={_quoted(str(file))}", *same]
     return (
-        f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer} photos that are copies "
-        f"of tested ones or of their leaves. To train on it:\n  {shlex.join(words)}"
+        f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer}: {copies}. "
+        f"To train on it:\n  {shlex.join(words)}"
     )
 
 

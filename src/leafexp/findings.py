@@ -38,9 +38,14 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def sizes(found: Mapping[str, Any]) -> str:
     """The photos and leaves in each part."""
     return ", ".join(
-        f"{part} {size['photos']:,} photos of {size['leaves']:,} {'leaf' if size['leaves'] == 1 else 'leaves'}"
+        f"{part} {counted(size['photos'], 'photo')} of {counted(size['leaves'], 'leaf', 'leaves')}"
         for part, size in found["parts"].items()
     )
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 photo`, `2 photos`; `plural` where an s does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def leaks(found: Mapping[str, Any]) -> list[str]:
@@ -51,7 +56,7 @@ def leaks(found: Mapping[str, Any]) -> list[str]:
             equal = "equal" if kind == "exact" else "nearly equal"
             said.append(f"{_pairs(number)} of {equal} photos {_are(number)} on two sides of the split")
     if number := found["groups_across_splits"]:
-        said.append(f"photos of {number} {'leaf' if number == 1 else 'leaves'} are on two sides of the split")
+        said.append(f"photos of {counted(number, 'leaf', 'leaves')} are on two sides of the split")
     return said
 
 

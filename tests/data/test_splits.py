@@ -41,6 +41,8 @@ def test_the_smallest_class_is_in_all_parts_and_a_smaller_one_is_named() -> None
     assert set(table.loc[table["label"] == "tiny", "split"]) == {"train", "validation", "test"}
     with pytest.raises(UserError, match="'tiny' is too small to be split: 8 images of 2 leaves; it needs at least 3"):
         split(photos({"big": 50, "tiny": 2}), 0.15, 0.15, seed=0)
+    with pytest.raises(UserError, match="'tiny' is too small to be split: 1 image of 1 leaf; it needs"):
+        split(photos({"big": 50, "tiny": 1}).iloc[:201], 0.15, 0.15, seed=0)
 
 
 def test_a_split_column_wins_and_missing_parts_come_from_train() -> None:

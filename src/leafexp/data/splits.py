@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError, did_you_mean
+from leafexp.findings import counted
 from leafexp.notes import note
 
 UNUSED = "unused"  # training photos that data.train_per_class leaves out
@@ -57,7 +58,8 @@ def _draw(rows: pd.DataFrame, shares: dict[str, float], seed: int) -> pd.Series:
         leaves = photos["group"].nunique()
         if leaves <= len(shares):
             raise UserError(
-                f"Class {label!r} is too small to be split: {len(photos)} images of {leaves} leaves; "
+                f"Class {label!r} is too small to be split: {counted(len(photos), 'image')} of "
+                f"{counted(leaves, 'leaf', 'leaves')}; "
                 f"it needs at least {len(shares) + 1} leaves."
             )
     drawn = _by_number_of_groups(rows, shares, seed)
