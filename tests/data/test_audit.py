@@ -185,6 +185,30 @@ def test_the_command(
     ]
 
 
+def test_one_copy_is_left_out_and_the_table_names_photos_as_the_folder_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    for place, (part, numbers) in enumerate({"train": range(6), "val": range(1), "test": range(2)}.items()):
+        for offset, label in enumerate(("blight", "healthy")):
+            (photos / part / label).mkdir(parents=True)
+            for number in numbers:
+                scene(1000 * place + 100 * offset + number).save(photos / part / label / f"{number}.jpg", quality=92)
+    copy = photos / "train" / "blight" / "copy.jpg"
+    copy.write_bytes((photos / "test" / "blight" / "0.jpg").read_bytes())
+    monkeypatch.setattr(leafexp.audit, "ROOT", tmp_path / "root")
+    words = ["data=folder", f"data.path={photos}", "data.image_size=32", "data.audit=warn"]
+    monkeypatch.setattr(sys, "argv", ["audit", *words])
+    assert leafexp.audit.main() == 0
+    printed = capsys.readouterr().out
+    assert "18 of the 19 photos, without 1 train photo: a copy of a tested one or of its leaf." in printed
+    [clean] = (tmp_path / "root").glob("reports/audit/*/clean.csv")
+    read_again = read_table(str(clean))
+    copy.unlink()
+    assert list(read_again["path"]) == list(read_folder(str(photos))["path"])
+    assert small_dataset(read_again).data_hash == small_dataset(read_folder(str(photos))).data_hash
+
+
 def test_unequal_classes_are_said() -> None:
     found = {"exact_duplicates": {"other_label": 0}, "near_duplicates": {"other_label": 0}}
     [said] = doubts({**found, "classes": {"rust": 20, "healthy": 720}})

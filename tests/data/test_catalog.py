@@ -5,7 +5,7 @@ import pytest
 
 from leafexp.data.catalog import of_classes, read_folder, read_table
 from leafexp.errors import UserError
-from tests.conftest import write_photos
+from tests.conftest import small_dataset, write_photos
 
 
 def test_a_folder_per_class_with_leaves_told_by_file_name(tmp_path: Path) -> None:
@@ -51,7 +51,8 @@ def test_a_table_with_relative_paths_groups_and_splits(tmp_path: Path) -> None:
         ("file,label\n1.jpg,x\n", "no column 'path'"),
         ("path,lable\n1.jpg,x\n", "Did you mean lable"),
         ("path,label\n1.jpg,x\n2.jpg,\n", "'label' is empty in 1 row (line 3)"),
-        ("path,label\n1.jpg,x\n\n./1.jpg,y\n", "lists 1 images twice, the first is ./1.jpg"),
+        ("path,label\n1.jpg,x\n\n./1.jpg,y\n", "lists 1 image more than once, the first is 1.jpg (lines 2 and 4)"),
+        ("path,label\n1.jpg,x\na/../1.jpg,y\n2.jpg,y\n2.jpg,y\n", "lists 2 images more than once, the first is 1.jpg"),
         ("path,label\n1.jpg,x\n2.jpg,x\n", "one class only, 'x'"),
         ("path,label\n1.jpg,Rust\n2.jpg,rust\n", "'Rust' and 'rust' differ only by case"),
         ("path,label,split\n1.jpg,x,train\n2.jpg,y,tset\n", "no split 'tset'. Did you mean test?"),
@@ -256,6 +257,9 @@ def test_a_pattern_that_matches_few_names(tmp_path: Path, capsys: pytest.Capture
 ROWS = [(f"p/{label}/{n}.jpg", label) for label in ("ok", "rust") for n in range(3)]
 
 
+ABSOLUTE = ("drive", "another machine")
+
+
 def written(form: str) -> bytes:
     """A CSV of the same six photos, as `form` says."""
     head, line, end, encoding = "path,label", "{},{}", "\n", "utf-8"
@@ -310,10 +314,64 @@ def test_tables_as_spreadsheets_write_them(
     place(tmp_path, *(path for path, _ in ROWS))
     (tmp_path / "all.csv").write_bytes(written(form))
     table = read_table(str(tmp_path / "all.csv"))
-    assert list(zip(table["path"], table["label"], strict=True)) == ROWS
+    # Absolute paths are told from the deepest folder that holds them all.
+    given = [(path.removeprefix("p/"), label) for path, label in ROWS] if form in ABSOLUTE else ROWS
+    assert list(zip(table["path"], table["label"], strict=True)) == given
     assert list(table["file"]) == [str(tmp_path / path) for path, _ in ROWS]
     printed = capsys.readouterr().out
     assert says in printed and bool(says) == bool(printed)
+
+
+def test_paths_of_another_machine_are_found_whichever_row_comes_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place(tmp_path, *(path for path, _ in ROWS), "ok/9.jpg")
+    for first in ("p/ok/0.jpg", "C:\\field\\p\\ok\\gone.jpg", "C:\\field\\p\\ok\\9.jpg", "/old/p/rust/0.jpg"):
+        rows = [("C:\\field\\" + path.replace("/", "\\"), label) for path, label in ROWS[1:]]
+        rows.insert(0, (first, "ok"))
+        (tmp_path / "all.csv").write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+        if first.startswith("/old"):
+            with pytest.raises(UserError, match=r"1 image more than once, .* /old/p/rust/0.jpg \(lines 2 and 5\)"):
+                read_table(str(tmp_path / "all.csv"))
+            continue
+        table = read_table(str(tmp_path / "all.csv"))
+        assert {str(tmp_path / path) for path, _ in ROWS[1:]} < set(table["file"])
+        there = [Path(file).exists() for file in table["file"]]
+        assert there.count(False) == (0 if first.startswith("p/") else 1)
+    assert "C:/field/, with which 5 paths begin, isn't here: of 5 files, 5 are found" in capsys.readouterr().out
+
+
+def test_one_file_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:
+    place(tmp_path, "p/ok/1.jpg", "disk/rust/2.jpg")
+    (tmp_path / "p" / "link").symlink_to(tmp_path / "disk" / "rust")
+    listed = tmp_path / "all.csv"
+    for other in ("p/../p/ok/1.jpg", f"{tmp_path}/p/ok/1.jpg", "P/ok/1.JPG", ".\\p\\ok\\1.jpg"):
+        listed.write_text(f"path,label\np/ok/1.jpg,a\n\np/link/2.jpg,b\n{other},a\n")
+        with pytest.raises(UserError, match=r"1 image more than once, the first is p/ok/1.jpg \(lines 2 and 5\)"):
+            read_table(str(listed))
+    listed.write_text("path,label\np/link/2.jpg,a\np/ok/1.jpg,b\np/link/../ok/1.jpg,b\n")
+    assert len(read_table(str(listed))) == 3  # the folder above the linked one is another
+
+
+def test_photos_keep_their_names_wherever_they_lie(tmp_path: Path) -> None:
+    write_photos(tmp_path / "here" / "photos", {"blight": 5, "healthy": 5}, size=44)
+    folder = read_folder(str(tmp_path / "here" / "photos"))
+    absolute = folder[["label"]].assign(path=folder["file"])
+    absolute.to_csv(tmp_path / "all.csv", index=False)
+    by_name = small_dataset(folder)
+    by_table = small_dataset(read_table(str(tmp_path / "all.csv")))
+    # Moved, with the paths of before and with those of now.
+    (tmp_path / "here").rename(tmp_path / "there")
+    (tmp_path / "all.csv").rename(tmp_path / "there" / "all.csv")
+    by_old_paths = small_dataset(read_table(str(tmp_path / "there" / "all.csv")))
+    now = absolute.assign(path=absolute["path"].str.replace("/here/", "/there/"))
+    now.to_csv(tmp_path / "now.csv", index=False)
+    by_new_paths = small_dataset(read_table(str(tmp_path / "now.csv")))
+    for other in (by_table, by_old_paths, by_new_paths):
+        assert list(other.table["path"]) == list(folder["path"])
+        assert all(Path(file).is_absolute() for file in other.table["file"])
+        for kind in ("data_hash", "split_hash", "test_hash"):
+            assert getattr(other, kind) == getattr(by_name, kind)
 
 
 def test_a_table_names_files_in_another_normal_form(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where the photos are: a folder, a CSV or synthetic leaves become one table of images. Reads no pixels."""
 
+import functools
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import pandas as pd
 from leafexp.data import folders, leafsim, tables
 from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
+from leafexp.findings import counted
 from leafexp.locks import file_lock
 from leafexp.notes import note
 
@@ -50,7 +52,8 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
 def read_table(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     """The images that a CSV lists; the same columns as `read_folder`.
 
-    The CSV has `path` (absolute, or from the CSV's folder) and `label`, optionally `group` (or `leaf_id`) and `split`;
+    The CSV has `path` (from the CSV's folder, or absolute: the column then starts at the deepest folder that holds all
+    of them, as `read_folder`'s does) and `label`, optionally `group` (or `leaf_id`) and `split`;
     it may be as a spreadsheet writes it, see `tables`.
 
     Raises:
@@ -61,11 +64,14 @@ def read_table(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     table = pd.DataFrame(listed.columns, dtype="str")
     table["path"], files = tables.find(source.parent, listed.columns["path"])
     table["file"] = _files(files)
-    if (twice := table.index[table["file"].duplicated()]).size:
-        first = table["path"][twice[0]]
-        lines = [listed.lines[row] for row in table.index[table["path"] == first]]
+    real = functools.cache(os.path.realpath)
+    place = _files([os.path.join(real(os.path.dirname(file)), os.path.basename(file)) for file in files])
+    if (twice := place[place.duplicated()]).size:
+        rows = table.index[place == twice.iloc[0]]
+        lines = " and ".join(str(listed.lines[row]) for row in rows)
         raise UserError(
-            f"{path} lists {len(twice)} images twice, the first is {first} (lines {', '.join(map(str, lines))})."
+            f"{path} lists {counted(twice.nunique(), 'image')} more than once, the first is "
+            f"{listed.columns['path'][rows[0]]} (lines {lines})."
         )
     _refuse_twins(set(table["label"]))
     table["label"] = table["label"].map(printable)

@@ -3,13 +3,16 @@
 import csv
 import io
 import os
+import posixpath
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from leafexp.data.spelling import as_seen, printable
 from leafexp.errors import UserError, did_you_mean
+from leafexp.findings import counted
 from leafexp.notes import note
 
 COLUMNS = ("path", "label", "group", "split")
@@ -76,31 +79,46 @@ def find(folder: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Paths with \ are read as with /. Where a file isn't there under the very name, one whose name looks alike is taken
     (composed and decomposed letters, capitals); and where absolute paths of another machine are not there, the CSV's
-    folder stands for their beginning, if the first file is then found.
+    folder stands for their beginning, if it then holds files of them.
+
+    Where all paths are absolute, the names start at the deepest folder that holds all of them, so that photos keep
+    their names wherever they lie.
     """
     directory = _Directory()
-    moved = ""
-    names: list[str] = []
-    files: list[str] = []
-    for path in paths:
-        # A backslash in a name that is there is no separator.
-        name = path if os.path.lexists(directory.find(folder, path)) else path.replace("\\", "/")
-        if PureWindowsPath(name).drive or name.startswith("/"):
-            if moved and name.startswith(moved):
-                name = name.removeprefix(moved)
-            elif not os.path.exists(name) and not files and (tail := _tail(directory, folder, name)):
-                moved = name.removesuffix(tail)
-                name = tail
-        file = directory.find(folder, name)
-        names.append(printable(name))
-        files.append(str(file.absolute()))
-    if moved:
-        there = sum(map(os.path.exists, files))
+    # A backslash in a name that is there is no separator.
+    given = [path if os.path.lexists(directory.find(folder, path)) else path.replace("\\", "/") for path in paths]
+    absolute = [name for name in given if _is_absolute(name)]
+    missing = [name for name in absolute if not os.path.exists(directory.find(folder, name))]
+    # The most frequent first: by chance another end of a path may be there too.
+    beginnings = Counter(name.removesuffix(tail) for name in missing if (tail := _tail(directory, folder, name)))
+    moved: dict[str, str] = {}
+    for name in missing:
+        if beginning := next((one for one, _ in beginnings.most_common() if name.startswith(one)), ""):
+            moved[name] = beginning
+    found = [name.removeprefix(moved.get(name, "")) for name in given]
+    files = [str(directory.find(folder, name).absolute()) for name in found]
+    for beginning in dict.fromkeys(moved.values()):
+        begin = [file for name, file in zip(given, files, strict=True) if moved.get(name) == beginning]
+        there = sum(map(os.path.exists, begin))
+        which = "the paths begin" if len(begin) == len(given) else f"{counted(len(begin), 'path')} begin"
         note(
-            f"{moved}, with which the paths begin, isn't here: of {len(files)} files, {there} are found from the "
-            "CSV's folder instead."
+            f"{beginning}, with which {which}, isn't here: of {counted(len(begin), 'file')}, {there:,} "
+            f"{'is' if there == 1 else 'are'} found from the CSV's folder instead."
         )
-    return names, files
+    whole = len(absolute) == len(given) and len(set(moved.values())) < 2
+    names = _from_common_folder(given) if whole else found
+    return [printable(name) for name in names], files
+
+
+def _is_absolute(name: str) -> bool:
+    return bool(PureWindowsPath(name).drive) or name.startswith("/")
+
+
+def _from_common_folder(names: Sequence[str]) -> list[str]:
+    """The names from the deepest folder that holds all of them."""
+    plain = [posixpath.normpath(name.lstrip("/")) for name in names]
+    common = posixpath.commonpath([posixpath.dirname(name) for name in plain])
+    return [name.removeprefix(common).lstrip("/") for name in plain]
 
 
 class _Directory:
