@@ -130,7 +130,7 @@ def test_folders_as_people_have_them(
         assert {label for label, *_ in found.values()} == expected
         # Every file that is called a photo is used, but for the one that is said.
         photos = {name for name in files if Path(name).suffix.lower() == ".jpg" and "/." not in name}
-        assert set(found) == photos
+        assert {path.removeprefix("zip/data/") for path in photos} == set(found)
         for path, meant in found.items():
             if meant[1:]:
                 word = next(word for word in ("train", "test", "val") if word in path.lower())
@@ -353,10 +353,12 @@ def test_one_file_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:
     assert len(read_table(str(listed))) == 3  # the folder above the linked one is another
 
 
-def test_photos_keep_their_names_wherever_they_lie(tmp_path: Path) -> None:
-    write_photos(tmp_path / "here" / "photos", {"blight": 5, "healthy": 5}, size=44)
+@pytest.mark.parametrize("top", ["photos", "photos/archive/train"])
+def test_photos_keep_their_names_wherever_they_lie(tmp_path: Path, top: str) -> None:
+    write_photos(tmp_path / "here" / top, {"blight": 5, "healthy": 5}, size=44)
     folder = read_folder(str(tmp_path / "here" / "photos"))
-    absolute = folder[["label"]].assign(path=folder["file"])
+    assert folder["path"][0] == "blight/leaf0_0.jpg"
+    absolute = folder.drop(columns=["path", "group"]).rename(columns={"file": "path"})
     absolute.to_csv(tmp_path / "all.csv", index=False)
     by_name = small_dataset(folder)
     by_table = small_dataset(read_table(str(tmp_path / "all.csv")))

@@ -22,9 +22,9 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     What is no photo, or has no label, is left out and said; the README tells the rules, `folders` has them.
 
     Returns:
-        One row an image, sorted by path: `path` (relative, with /), `file` (absolute), `label`, `group` (photos of one
-        leaf share it), and `split` where the folders give one. Bytes in names that are not UTF-8 are escaped, except
-        in `file`.
+        One row an image, sorted by path: `path` (from the deepest folder that holds all of them, with /), `file`
+        (absolute), `label`, `group` (photos of one leaf share it), and `split` where the folders give one. Bytes in
+        names that are not UTF-8 are escaped, except in `file`.
 
     Raises:
         UserError: not a folder, no photos, folders that can be meant in two ways, fewer than two classes, class names
@@ -44,6 +44,8 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
         _refuse_twins({folder.name for within, folder, _ in found if within == part})
     rows = [(tree.name(file), printable(folder.name).strip(), part) for part, folder, file in found]
     table = pd.DataFrame(rows, columns=["path", "label", "split"])
+    # As in a CSV of the same photos: an archive's top folder is no part of their names.
+    table["path"] = tables.from_common_folder(list(table["path"]))
     table["file"] = _files([str(file.absolute()) for _, _, file in found])
     table = table.drop(columns="split") if table["split"].isna().all() else table
     return _finish(table.sort_values("path", ignore_index=True), group_pattern)

@@ -106,7 +106,7 @@ def find(folder: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
             f"{'is' if there == 1 else 'are'} found from the CSV's folder instead."
         )
     whole = len(absolute) == len(given) and len(set(moved.values())) < 2
-    names = _from_common_folder(given) if whole else found
+    names = from_common_folder(given) if whole else found
     return [printable(name) for name in names], files
 
 
@@ -114,7 +114,7 @@ def _is_absolute(name: str) -> bool:
     return bool(PureWindowsPath(name).drive) or name.startswith("/")
 
 
-def _from_common_folder(names: Sequence[str]) -> list[str]:
+def from_common_folder(names: Sequence[str]) -> list[str]:
     """The names from the deepest folder that holds all of them."""
     plain = [posixpath.normpath(name.lstrip("/")) for name in names]
     common = posixpath.commonpath([posixpath.dirname(name) for name in plain])
