@@ -162,7 +162,7 @@ def test_folders_as_people_have_them(
         (in_both("{}/my_train/1.jpg", "{}/my_test/1.jpg"), "Are ok/my_test/ and ok/my_train/ classes, or parts"),
         (
             ["color/rust/1.jpg", "color/ok/1.jpg", "grey/ok/1.jpg"],
-            "Are color/ and grey/ classes, or do the classes (o",
+            "and grey/ classes, or do the classes (ok, rust) lie inside",
         ),
         (in_both("color/{}/1.jpg", "grey/{}/1.jpg", "cut/{}/1.jpg"), "Are color/, cut/ and grey/ classes, or do the"),
         (in_both("my_train/{}/1.jpg", "holdout/{}/1.jpg"), "classes (ok, rust) lie inside them? If inside, for one of"),

@@ -261,7 +261,8 @@ def _refuse_two_levels(
         return
     sharing = [folder for folder, inner in zip(outer, names, strict=True) if not inner.keys().isdisjoint(shared)]
     spelt = {name: printable(child) for inner in names for name, child in inner.items()}
-    classes = ", ".join([spelt[name] for name in shared[:_LISTED]] + ["..."] * (len(shared) > _LISTED))
+    inside = [spelt[name] for name in [*shared, *(name for name in holders if name not in shared)]]
+    classes = ", ".join([*inside[:_LISTED], *["..."] * (len(inside) > _LISTED)])
     one = "" if in_part else f"for one of them say data.path={printable(str(sharing[0]))}, or "
     raise UserError(
         f"Are {_names(tree, sharing)} classes, or do the classes ({classes}) lie inside them? If inside, {one}move the "
