@@ -256,8 +256,9 @@ def test_one_unusable_photo_takes_the_place_of_those_listed_before(
 
 
 def test_a_lack_of_memory_is_no_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_photos(tmp_path, {"blight": 5, "healthy": 5}, size=42)
-    catalog = read_folder(str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_photos(tmp_path / "photos", {"blight": 5, "healthy": 5}, size=42)
+    catalog = read_folder(str(tmp_path / "photos"))
     for error in (MemoryError(), OSError("out of memory when reading image file"), OSError(errno.EMFILE, "Too many")):
         with monkeypatch.context() as patch:
             patch.setattr(ImageOps, "exif_transpose", lambda _, error=error: (_ for _ in ()).throw(error))
@@ -267,8 +268,9 @@ def test_a_lack_of_memory_is_no_broken_image(tmp_path: Path, monkeypatch: pytest
 
 
 def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_photos(tmp_path, {"blight": 5, "healthy": 5})
-    catalog = read_folder(str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_photos(tmp_path / "photos", {"blight": 5, "healthy": 5})
+    catalog = read_folder(str(tmp_path / "photos"))
     decoded: list[int] = []
 
     def counted(content: bytes, image_size: int) -> np.ndarray:
@@ -297,8 +299,10 @@ def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monk
 
 
 def test_a_photo_that_changes_while_it_is_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_photos(tmp_path, {"blight": 5, "healthy": 5}, size=44)
-    catalog = read_folder(str(tmp_path))
+    # Photos that the cache has are not read again, and another test may have put these there.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_photos(tmp_path / "photos", {"blight": 5, "healthy": 5}, size=44)
+    catalog = read_folder(str(tmp_path / "photos"))
     checksum = pixels._sha256
 
     def then_changed(file: str, *status: int) -> str:
