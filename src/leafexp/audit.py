@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 import shlex
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import counted, facts, leaks, remarks
+from leafexp.overrides import written
 from leafexp.paths import ROOT
 
 if TYPE_CHECKING:
@@ -132,16 +132,11 @@ def _write_clean(photos: "Dataset", left_out: list[str], file: Path, overrides: 
     same = [word for word in overrides if not word.startswith(_IN_TABLE)]
     if not any(word.startswith("data.image_size=") for word in same):
         same.append(f"data.image_size={photos.pixels.shape[1]}")
-    words = ["python", "-m", "leafexp.train", "data=table", f"data.path={_quoted(str(file))}", *same]
+    words = ["python", "-m", "leafexp.train", "data=table", f"data.path={written(str(file))}", *same]
     return (
         f"Wrote {printable(str(file))}: {len(kept)} of the {len(table)} photos, without {fewer}: {copies}. "
         f"To train on it:\n  {shlex.join(words)}"
     )
-
-
-def _quoted(value: str) -> str:
-    """A value as Hydra reads it: in quotes where it holds what Hydra gives a meaning."""
-    return value if re.fullmatch(r"[\w./-]+", value) else "'" + value.replace("'", r"\'") + "'"
 
 
 def _jpeg(pixels: "np.ndarray") -> str:

@@ -121,11 +121,16 @@ def kept(kind: str, key: str, make: Callable[[], Any]) -> Any:
         return json.loads(entry.read_text(encoding="utf-8"))
     made = make()
     with contextlib.suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = entry.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(made), encoding="utf-8")
-        os.replace(unfinished, entry)
+        write_whole(entry, json.dumps(made))
     return made
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a small file of the cache, so that other processes find all of it or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, file)
 
 
 def key_of(*parts: Any) -> str:

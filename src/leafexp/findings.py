@@ -24,7 +24,7 @@ def facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     for kind in ("exact", "near"):
         counts = found[f"{kind}_duplicates"]
         two = f"{counts['other_label']} with two labels, {counts['across_splits']} on two sides of the split"
-        said.append((f"{kind} duplicates", f"{_pairs(counts['pairs'])}, {two}"))
+        said.append((f"{kind} duplicates", f"{counted(counts['pairs'], 'pair')}, {two}"))
     said.append(("leaves on two sides of the split", str(found["groups_across_splits"])))
     said += [(what, _counted(found[what])) for what in ("sizes", "modes", "formats", "cameras") if found.get(what)]
     said.append(("turned by EXIF", str(found["rotated"])))
@@ -54,7 +54,7 @@ def leaks(found: Mapping[str, Any]) -> list[str]:
     for kind in ("exact", "near"):
         if number := found[f"{kind}_duplicates"]["across_splits"]:
             equal = "equal" if kind == "exact" else "nearly equal"
-            said.append(f"{_pairs(number)} of {equal} photos {_are(number)} on two sides of the split")
+            said.append(f"{counted(number, 'pair')} of {equal} photos {_are(number)} on two sides of the split")
     if number := found["groups_across_splits"]:
         said.append(f"photos of {counted(number, 'leaf', 'leaves')} are on two sides of the split")
     return said
@@ -75,7 +75,9 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     said = []
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if number := found[f"{kind}_duplicates"]["other_label"]:
-            said.append(f"{_pairs(number)} of {equal} photos {'has' if number == 1 else 'have'} two different labels.")
+            said.append(
+                f"{counted(number, 'pair')} of {equal} photos {'has' if number == 1 else 'have'} two different labels."
+            )
     said += _about_classes(found["classes"])
     said += _about_leaves(found.get("leaves"))
     for key, what, so in (
@@ -89,10 +91,6 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
                 f"{probe['low']:.1%} to {probe['high']:.1%}, chance {probe['chance']:.1%}): {so}."
             )
     return said
-
-
-def _pairs(number: int) -> str:
-    return f"{number:,} {'pair' if number == 1 else 'pairs'}"
 
 
 def _are(number: int) -> str:

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from leafexp.arithmetic import arithmetic
-from leafexp.cache import key_of
+from leafexp.cache import key_of, write_whole
 from leafexp.paths import cache_folder
 from leafexp.training.phases import plan
 
@@ -151,11 +150,7 @@ def weights_sha256(weights: str, network: Mapping[str, Any], image_size: int) ->
 
 def note_imagenet(network: Mapping[str, Any], image_size: int, sha256: str) -> None:
     """Note which weights `imagenet` stood for."""
-    note = _note(network, image_size)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = note.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(sha256, encoding="ascii")
-    os.replace(unfinished, note)
+    write_whole(_note(network, image_size), sha256)
 
 
 def _note(network: Mapping[str, Any], image_size: int) -> Path:

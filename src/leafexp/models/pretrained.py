@@ -22,6 +22,7 @@ import h5py
 import keras
 import numpy as np
 
+from leafexp.cache import write_whole
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
@@ -124,11 +125,8 @@ def _check_known(name: str, sha256: str) -> None:
         UserError: they are others than before.
     """
     note = cache_folder() / "keras_host" / f"{name}.sha256"
-    note.parent.mkdir(parents=True, exist_ok=True)
     if not note.is_file():
-        unfinished = note.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(sha256, encoding="ascii")
-        os.replace(unfinished, note)
+        write_whole(note, sha256)
     elif (before := note.read_text(encoding="ascii")) != sha256:
         raise UserError(
             f"The Keras host's weights {name} are not those that came first: SHA-256 {sha256[:12]}..., before "

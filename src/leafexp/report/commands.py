@@ -4,9 +4,9 @@ import ast
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
 from leafexp import names
+from leafexp.overrides import written
 from leafexp.report.comparisons import transfer
 from leafexp.report.rows import Row
 from leafexp.report.settings import GROUPS, defaults, same_value
@@ -16,7 +16,6 @@ from leafexp.report.wording import code
 _NOT_TAKEN_OVER = ("model", "freeze", "row", "experiment", "seed", "sweep", "rerun", "cache_gb")
 _NOT_TAKEN_OVER_BELOW = ("freeze.", "tracking.", "hydra.", "hydra/")
 _DEFAULT_EXPERIMENT = "leafexp"
-_UNQUOTED = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.][\w/.+-]*", re.IGNORECASE | re.ASCII)
 
 
 def transfer_model(rows: Sequence[Row]) -> str:
@@ -73,7 +72,7 @@ def _seeds(row: Row) -> list[str]:
 
 def _experiment(row: Row) -> list[str]:
     name = row.runs[0].experiment
-    return [f"tracking.experiment={_grammar(name)}"] if name not in ("", _DEFAULT_EXPERIMENT) else []
+    return [f"tracking.experiment={written(name)}"] if name not in ("", _DEFAULT_EXPERIMENT) else []
 
 
 def _value(text: str) -> str:
@@ -82,21 +81,4 @@ def _value(text: str) -> str:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
-    return _grammar(value if isinstance(value, bool | int | float | list | dict) or value is None else text)
-
-
-def _grammar(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case list():
-            return f"[{','.join(map(_grammar, value))}]"
-        case dict():
-            return f"{{{','.join(f'{_grammar(key)}:{_grammar(item)}' for key, item in value.items())}}}"
-        case str() if not _UNQUOTED.fullmatch(value):
-            # Backslashes count as such unless a quote follows.
-            quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-            return f"'{quoted}'"
-    return str(value)
+    return written(value if isinstance(value, bool | int | float | list | dict) or value is None else text)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 30
 SILENT_SECONDS = PATIENCE_SECONDS + 10 * HEARTBEAT_SECONDS  # a heartbeat that stood still for so long is of a dead run
 _LOOK_SECONDS = 5
-_MAX_TAG_CHARACTERS = 5000
+MAX_TAG_CHARACTERS = 5000
 _PROC = Path("/proc")
 _OUTSIDE_CONTAINERS = "pid:[4026531836]"  # Linux's number for the processes' first namespace, the same everywhere
 
@@ -116,7 +116,7 @@ def asked_by(run: Run | None, sweep: str) -> dict[str, str]:
     """The tags that say which sweeps asked for a run, the latest last, as many as a tag can hold."""
     before = names.sweeps_of(run.data.tags.get(names.SWEEP, "")) if run else []
     sweeps = [name for name in before if name != sweep] + [sweep]
-    while len(", ".join(sweeps)) > _MAX_TAG_CHARACTERS:
+    while len(", ".join(sweeps)) > MAX_TAG_CHARACTERS:
         sweeps.pop(0)
     return {names.SWEEP: ", ".join(sweeps), names.ASKED: f"{time.time():.3f}"}
 

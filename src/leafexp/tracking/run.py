@@ -23,7 +23,7 @@ from leafexp.environment import user
 from leafexp.errors import UserError
 from leafexp.interrupt import ending
 from leafexp.stores import scrubbed
-from leafexp.tracking.claim import HEARTBEAT_SECONDS, ClaimLost, asked_by, check_claim, claim
+from leafexp.tracking.claim import HEARTBEAT_SECONDS, MAX_TAG_CHARACTERS, ClaimLost, asked_by, check_claim, claim
 from leafexp.tracking.machine import forget_peak_memory
 from leafexp.tracking.model import log_model
 from leafexp.tracking.store import Store, first_line
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     import keras
 
 log = logging.getLogger(__name__)
-
-_MAX_TAG_CHARACTERS = 5000
 
 
 @contextlib.contextmanager
@@ -89,7 +87,6 @@ class TrackedRun:
 
     def __init__(self, store: Store, run: Run, word: str) -> None:
         self.run_id: str = run.info.run_id
-        self._run = run
         self._word = word
         self._store = store
         self._client = MlflowClient(store.uri)
@@ -161,7 +158,7 @@ class TrackedRun:
         """Say in the store, as far as it takes it now, how and why the run ended, with the traceback of an error."""
         try:
             check_claim(self._client, self.run_id, self._word)
-            self._client.set_tag(self.run_id, names.ERROR, scrubbed(reason)[:_MAX_TAG_CHARACTERS])
+            self._client.set_tag(self.run_id, names.ERROR, scrubbed(reason)[:MAX_TAG_CHARACTERS])
             if error is not None:
                 lines = "".join(traceback.format_exception(error))
                 self._client.log_text(self.run_id, scrubbed(lines), names.TRACEBACK_FILE)
