@@ -157,7 +157,7 @@ def _shown_address(uri: str | None) -> list[str]:
 
 def _sum_up(store: "Store", sweep: str) -> None:
     """Print the sweep's table, what is missing from it and where to look further."""
-    from leafexp.report.collect import collect
+    from leafexp.report.read.collect import collect
     from leafexp.report.content import unfinished_runs
     from leafexp.report.rows import make_rows
     from leafexp.report.table import make_table, print_table

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from leafexp import names
-from leafexp.report.collect import Run
+from leafexp.report.read.collect import Run
 
 TEST_IMAGES = 1519
 DATA_HASH, SPLIT_HASH = "d" * 64, "5" * 64

@@ -11,7 +11,7 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 from leafexp import names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import matched_view
-from leafexp.report.collect import Run, Selection, configurations_tried
+from leafexp.report.read.collect import Run, Selection, configurations_tried
 from leafexp.report.comparisons import compare
 from leafexp.report.content import data_facts, make_report, notes, warnings
 from leafexp.report.rows import make_rows

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from leafexp import names
 from leafexp.config import check
-from leafexp.report.collect import Run
+from leafexp.report.read.collect import Run
 from leafexp.report.commands import command
 from leafexp.report.rows import make_rows
 

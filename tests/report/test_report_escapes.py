@@ -9,7 +9,7 @@ import pytest
 from golden import study_run, study_runs
 
 from leafexp import names
-from leafexp.report.collect import Run, Selection
+from leafexp.report.read.collect import Run, Selection
 from leafexp.report.content import Report, make_report
 from leafexp.report.figures import draw_figures
 from leafexp.report.page import make_page

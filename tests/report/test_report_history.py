@@ -14,10 +14,10 @@ from tests.servers import Server, make_database
 
 from leafexp import names
 from leafexp.report import history
-from leafexp.report.artifacts import parse_predictions
-from leafexp.report.collect import collect, read_artifact, read_runs
-from leafexp.report.history import read_curves
-from leafexp.report.store import open_client
+from leafexp.report.read.artifacts import parse_predictions
+from leafexp.report.read.collect import collect, read_artifact, read_runs
+from leafexp.report.read.history import read_curves
+from leafexp.report.read.store import open_client
 
 # metric, value, timestamp, epoch: twice, in an order that time does not have; at the same time; no number; none at all
 AWKWARD = {

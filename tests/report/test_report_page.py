@@ -16,7 +16,7 @@ from golden import CLASSES, STUDY, study_run
 from PIL import Image
 
 from leafexp import names
-from leafexp.report.collect import Run, Selection
+from leafexp.report.read.collect import Run, Selection
 from leafexp.report.content import make_report
 from leafexp.report.page import make_page
 from leafexp.report.table import shown_table

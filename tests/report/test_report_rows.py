@@ -3,7 +3,7 @@ import pytest
 from golden import STUDY, STUDY_ACCURACIES, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
-from leafexp.report.collect import Run, newest_of_each
+from leafexp.report.read.collect import Run, newest_of_each
 from leafexp.report.rows import groups_to_compare, make_rows
 from leafexp.report.table import make_table, print_table
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from leafexp.environment import begin_command
-from leafexp.report.store import no_garbage_collection
+from leafexp.report.read.store import no_garbage_collection
 
 _DESCRIPTION = (
     """Answer the study's questions from the tracked runs: a table, sentences with their figures, and charts."""

@@ -8,7 +8,7 @@ import pandas as pd
 from leafexp import findings, names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import budget_notes, matched_view
-from leafexp.report.collect import Run, Selection, why_not
+from leafexp.report.read.collect import Run, Selection, why_not
 from leafexp.report.comparisons import Comparisons, compare
 from leafexp.report.phrases import photos
 from leafexp.report.rows import Row, groups_to_compare, make_rows

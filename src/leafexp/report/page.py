@@ -18,8 +18,8 @@ from plotly.offline import get_plotlyjs
 from leafexp import names
 from leafexp.findings import facts
 from leafexp.report import charts
-from leafexp.report.artifacts import parse_pictures, read_texts
-from leafexp.report.collect import Run
+from leafexp.report.read.artifacts import parse_pictures, read_texts
+from leafexp.report.read.collect import Run
 from leafexp.report.content import Report, commits, data_facts, header, limits, more_tables, warnings
 from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row

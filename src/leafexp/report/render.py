@@ -9,7 +9,7 @@ import pandas as pd
 
 from leafexp.errors import UserError
 from leafexp.names import folder_name
-from leafexp.report.collect import collect
+from leafexp.report.read.collect import collect
 from leafexp.report.content import (
     Report,
     data_facts,
@@ -21,7 +21,7 @@ from leafexp.report.content import (
 )
 from leafexp.report.figures import draw_figures
 from leafexp.report.page import make_page
-from leafexp.report.store import default_tracking_uri
+from leafexp.report.read.store import default_tracking_uri
 from leafexp.report.table import (
     pairs_table,
     print_frame,

@@ -1,15 +1,84 @@
-"""What parts one run from another, in words short enough for a label."""
+"""What parts one run from another, in words short enough for a label, and what sentences call a row."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from leafexp import names
-from leafexp.report.collect import Run
+from leafexp.report.read.collect import Run
 
 # What parts runs whose configuration is the same.
 IDENTITIES: dict[str, Callable[[Run], str]] = {
     names.DATA_HASH: lambda run: run.photos if run.photos.startswith("unknown") else run.photos[:8],
     names.WEIGHTS_SHA256: lambda run: run.tags.get(names.WEIGHTS_SHA256, "")[:8],
 }
+LONGEST_NAME = 44  # characters; where settings make a name longer, rows are called by letters
+_ARMS = {"frozen": "head only", "partial": "top fine-tuned", "unfrozen": "fine-tuned whole"}
+_CONTROLS = {"frozen": "only its head trained", "partial": "only its top trained"}
+# A setting with its value, as one would say it; {} is the value.
+_SAID = {
+    ("epochs", None): "{} epochs",
+    ("head.epoch_share", "0"): "no head phase",
+    ("head.epoch_share", None): "head phase first",
+    ("tune.batch_norm_momentum", "None"): "Keras's batch norm",
+    ("tune.batch_norm_momentum", "auto"): "adapted batch norm",
+    ("tune.learning_rate_factor", "1"): "full learning rate",
+    ("tune.learning_rate_factor", None): "learning rate x {}",
+    ("optimizer.learning_rate", None): "learning rate {}",
+    ("data.train_per_class", "None"): "all photos",
+    ("data.train_per_class", None): "{} photos a class",
+    ("data.image_size", None): "{} px",
+    ("model.weights", "None"): "random weights",
+}
+
+
+def in_words(run: Run) -> str:
+    """What a run's arm is called: `top fine-tuned`, `CNN from scratch`, the strategy's own name where it has none."""
+    freeze = run.tags.get(names.FREEZE, "") or run.params.get("freeze.name", "")
+    title = run.row.removesuffix(f"_{freeze}")
+    title = "CNN" if (run.tags.get(names.MODEL) or run.params.get("model.name")) == "cnn" else title
+    if run.tags.get(names.PRETRAINED) == "true":
+        return _ARMS.get(freeze, freeze)
+    if run.tags.get(names.CONTROL) == "true":
+        return f"random {title}, {_CONTROLS.get(freeze, freeze)}"
+    return f"{title} from scratch"
+
+
+def arm_names(rows: Sequence[tuple[str, str, dict[str, str], bool]]) -> list[str]:
+    """What sentences call each row, no two alike.
+
+    Its arm in words; with the network's name where several pretrained ones are compared; with its settings where rows
+    are still alike and that stays short; else a letter, which the page explains.
+
+    Args:
+        rows: of each the arm in words, the network's name, the settings that part it from others, and whether it is
+            pretrained.
+    """
+    networks = {title for _, title, _, pretrained in rows if pretrained}
+    called = [
+        f"{title}, {arm}" if pretrained and len(networks) > 1 else arm for arm, title, _, pretrained in rows
+    ]
+    alike = Counter(called)
+    full = [
+        ", ".join([name, *(in_short(*item) for item in settings.items() if item != ("model.weights", "None"))])
+        if alike[name] > 1
+        else name
+        for name, (_, _, settings, _) in zip(called, rows, strict=True)
+    ]
+    if len(set(full)) == len(full) and max(map(len, full), default=0) <= LONGEST_NAME:
+        return full
+    return [name if alike[name] == 1 else _letter(place) for place, name in enumerate(called)]
+
+
+def in_short(key: str, value: str) -> str:
+    """A setting with its value, as one would say it."""
+    whole = value.removesuffix(".0")
+    said = _SAID.get((short(key), whole)) or _SAID.get((short(key), None))
+    return said.format(value) if said else f"{short(key)} {value}"
+
+
+def short(key: str) -> str:
+    """A parameter's name as labels have it."""
+    return key.removeprefix("freeze.phases.")
 
 
 def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -69,3 +138,7 @@ def _follows(values: Sequence[str], reference: Sequence[str]) -> bool:
 def _repeats(values: Sequence[str], other: Sequence[str]) -> bool:
     same = all(value in ("", before) for value, before in zip(values, other, strict=True))
     return same and _follows(values, other)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")

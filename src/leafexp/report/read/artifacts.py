@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from leafexp.report.history import in_threads
+from leafexp.report.read.history import in_threads
 
 TEXT_COLUMNS = ("path", "label", "group", "predicted")
 
@@ -51,6 +51,15 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
     needed = ["path", "label", "predicted"]
     # A line that was cut off lacks its last values, which pandas takes for empty.
     return table if {*needed} <= {*table.columns} and bool((table[needed].fillna("") != "").all(axis=None)) else None
+
+
+def parse_phases(text: str | None) -> pd.DataFrame | None:
+    """The phases of a run, a line each: at least `phase`, `epochs`, `learns` and `learning_rate`; None without them."""
+    try:
+        table = pd.read_csv(io.StringIO(text or ""))
+    except ValueError:
+        return None
+    return table if {"phase", "epochs", "learns", "learning_rate"} <= {*table.columns} and len(table) else None
 
 
 def parse_pictures(text: str | None) -> dict[str, str]:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.overrides import written
-from leafexp.report.comparisons import transfer
-from leafexp.report.rows import Row
-from leafexp.report.settings import GROUPS, defaults, same_value
-from leafexp.report.wording import code
+from leafexp.report.read.settings import GROUPS, defaults, same_value
+from leafexp.report.rows.row import Row
+from leafexp.report.say.words import Code, Part
 
 # What a command says itself, or what has no part in a result. What an experiment or a row set is among the parameters.
 _NOT_TAKEN_OVER = ("model", "freeze", "row", "experiment", "seed", "sweep", "rerun", "cache_gb")
@@ -20,17 +19,22 @@ _DEFAULT_EXPERIMENT = "leafexp"
 
 def transfer_model(rows: Sequence[Row]) -> str:
     """The config name of the pretrained model at hand, MobileNetV2's where there is none."""
-    return next((row.model for row in transfer(rows)), "mnv2")
+    return next((row.model for row in rows if row.pretrained), "mnv2")
 
 
-def command(rows: Sequence[Row], arms: str) -> str:
-    """A sentence with the command that runs `arms` as the pretrained row at hand was run, else as the first row.
+def would_tell(rows: Sequence[Row], arms: str, seeds: Sequence[int] = ()) -> list[Part]:
+    """The end of a sentence: the command that runs `arms` as the pretrained row at hand was run, else as the first.
 
     It holds all that differs from the defaults, but for what belongs to a freeze strategy or to another model.
+
+    Args:
+        rows: what is there.
+        arms: the overrides that say what is missing.
+        seeds: with these; those of the row by default.
     """
-    like = [*transfer(rows), *rows][0]
+    like = [*(row for row in rows if row.pretrained), *rows][0]
     if not like.param("data.name"):
-        return "No command can be named, as it was not logged which photos these are"
+        return ["No command can be named, as it was not logged which photos these are."]
     taken = {"data": f"data={_value(like.param('data.name'))}", **_changed(like), **_typed(like)}
     said = [word.partition("=")[0] for word in arms.split()]
     same_model = f"model={like.model}" in arms.split()
@@ -41,8 +45,9 @@ def command(rows: Sequence[Row], arms: str) -> str:
         and not key.startswith(_NOT_TAKEN_OVER_BELOW)
         and (same_model or not key.startswith("model."))
     ]
-    whole = ["python", "-m", "leafexp.train", "-m", *arms.split(), *words, *_seeds(like), *_experiment(like)]
-    return f"This would tell: {code(shlex.join(whole))}"
+    seeded = [f"seed={','.join(map(str, seeds))}"] if seeds else _seeds(like)
+    whole = ["python", "-m", "leafexp.train", "-m", *arms.split(), *words, *seeded, *_experiment(like)]
+    return ["This would tell: ", Code(shlex.join(whole)), "."]
 
 
 def _changed(row: Row) -> dict[str, str]:

@@ -11,7 +11,7 @@ from leafexp import names
 from leafexp.paths import CONF_DIR
 
 if TYPE_CHECKING:
-    from leafexp.report.collect import Run
+    from leafexp.report.read.collect import Run
 
 GROUPS = ("model", "freeze", "optimizer", "data")
 # Dictionaries that a user may add keys to: a key that is not there was not set.

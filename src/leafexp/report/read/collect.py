@@ -12,10 +12,10 @@ import pandas as pd
 
 from leafexp import findings, names
 from leafexp.errors import UserError
-from leafexp.report.artifacts import parse_predictions, read_texts
-from leafexp.report.history import read_curves
-from leafexp.report.settings import with_missing_settings
-from leafexp.report.store import ask, no_garbage_collection, open_client
+from leafexp.report.read.artifacts import parse_predictions, read_texts
+from leafexp.report.read.history import read_curves
+from leafexp.report.read.settings import with_missing_settings
+from leafexp.report.read.store import ask, no_garbage_collection, open_client
 from leafexp.report.wording import counted, one_line
 from leafexp.stores import shown
 

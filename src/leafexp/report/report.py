@@ -1,0 +1,83 @@
+"""What the report says, whatever form it is shown in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from leafexp import names
+from leafexp.report.evidence.comparisons import Comparison, compare
+from leafexp.report.evidence.factors import Effect, effects
+from leafexp.report.read.artifacts import parse_phases, read_texts
+from leafexp.report.read.collect import Selection
+from leafexp.report.rows.row import Row, groups_to_compare, make_rows, with_shared_settings
+from leafexp.report.say.answer import Answer, answer
+from leafexp.report.say.caveats import Caveat, caveats
+from leafexp.report.say.q1 import q1
+from leafexp.report.say.q2 import q2
+from leafexp.report.say.q3 import q3
+from leafexp.report.say.question import Question
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows, evidence and sentences of the selected runs.
+
+    Attributes:
+        selection: which runs these are, and what was left out.
+        rows: in the order in which they are shown.
+        main: the rows that share photos and settings and that the questions are about; the largest such group.
+        comparisons: the planned ones, of all groups.
+        effects: of settings that the study varies.
+        answers: the answer of each group of rows that share photos and settings, `main`'s first, with its rows.
+        caveats: the gravest first.
+        questions: Q1 to Q3.
+        phases: of each row by label, how it was trained, as phases.csv has it; rows whose file can't be read lack.
+    """
+
+    selection: Selection
+    rows: tuple[Row, ...]
+    main: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    effects: tuple[Effect, ...]
+    answers: tuple[tuple[tuple[Row, ...], Answer], ...]
+    caveats: tuple[Caveat, ...]
+    questions: tuple[Question, ...]
+    phases: dict[str, pd.DataFrame]
+
+
+def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -> Report:
+    """The report of the selected runs.
+
+    Args:
+        selection: the runs.
+        tracking_uri: the store's, to read the files of runs from.
+        detect: the difference of accuracies that a reader cares for, a share.
+    """
+    rows = make_rows(selection.finished)
+    comparisons = tuple(compare(rows))
+    found = tuple(effects(rows))
+    groups = sorted(
+        (alike for group in groups_to_compare(rows) for alike in with_shared_settings(group)),
+        key=lambda group: -sum(not row.control for row in group),
+    )
+    answers = tuple((tuple(group), answer(group, comparisons)) for group in groups)
+    main, first = answers[0]
+    questions = (q1(main, comparisons, first), q2(main, comparisons, first), q3(main, comparisons, found))
+    return Report(
+        selection,
+        tuple(rows),
+        main,
+        comparisons,
+        found,
+        answers,
+        caveats(rows, comparisons, selection),
+        questions,
+        _phases(rows, tracking_uri),
+    )
+
+
+def _phases(rows: Sequence[Row], tracking_uri: str) -> dict[str, pd.DataFrame]:
+    texts = read_texts([row.runs[0].artifact_uri for row in rows], names.PHASES_FILE, tracking_uri)
+    parsed = zip(rows, map(parse_phases, texts), strict=True)
+    return {row.label: table for row, table in parsed if table is not None}

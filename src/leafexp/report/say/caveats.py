@@ -1,0 +1,177 @@
+"""What a reader must know before relying on the answer: decided by the data, the worst first."""
+
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from leafexp import names
+from leafexp.report.evidence.comparisons import Comparison, Verdict
+from leafexp.report.read.collect import Run, Selection, why_not
+from leafexp.report.rows.budget import unequal
+from leafexp.report.rows.learning import still_gaining
+from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
+from leafexp.report.say.words import Part, Sentence, count, counted, few, in_hundred, listed, percent, rounded, say
+
+FEW_LEAVES = 50
+FEW_NETWORKS = 5
+NEAR_LARGEST = 0.05  # so little above always naming the largest class, an accuracy is set against it
+_PROBES = (
+    ("border_probe", "The border of a photo alone", "part of every accuracy may be the background"),
+    ("file_probe", "A file's size, format and camera alone", "the classes may come from different sources"),
+    ("thumbnail_neighbour", "The most similar thumbnail of 12 px alone", "much of the task is colour and outline"),
+)
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """One thing to know, the graver the higher its `weight`; from 80 on it forbids to believe the answer."""
+
+    weight: int
+    sentence: Sentence
+
+
+def caveats(rows: Sequence[Row], comparisons: Sequence[Comparison], selection: Selection) -> tuple[Caveat, ...]:
+    """Every caveat that holds for these rows, the gravest first."""
+    found = [
+        *_audited(selection.audit or {}),
+        *_photos(rows),
+        *_largest_class(rows),
+        *_networks(comparisons),
+        *_learning(rows),
+        *_leaves(rows),
+        *_unequal(rows),
+        *_mixed(rows),
+        *_unfinished(selection.unfinished),
+    ]
+    return tuple(sorted(found, key=lambda caveat: -caveat.weight))
+
+
+def _audited(audit: Mapping[str, Any]) -> Iterable[Caveat]:
+    for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
+        if pairs := audit.get(f"{kind}_duplicates", {}).get("across_splits", 0):
+            yield Caveat(
+                95,
+                say(f"{counted(pairs, 'pair')} of {equal} photos {_lie(pairs)} on two sides of the split, "
+                    "so the test is easier than it looks."),
+            )
+        if pairs := audit.get(f"{kind}_duplicates", {}).get("other_label", 0):
+            yield Caveat(45, say(f"{counted(pairs, 'pair')} of {equal} photos {_has(pairs)} two different labels."))
+    if leaves := audit.get("groups_across_splits", 0):
+        yield Caveat(
+            94,
+            say(f"Photos of {counted(leaves, 'leaf', 'leaves')} lie on two sides of the split, "
+                "so the test is easier than it looks."),
+        )
+    for key, what, so in _PROBES:
+        probe = audit.get(key)
+        if probe and probe["low"] > probe["chance"]:
+            right, chance = in_hundred(probe["accuracy"], probe["chance"])
+            yield Caveat(
+                75 if key == "border_probe" else 55,
+                say(f"{what} tells the class {right} times in 100 (chance {chance}), so {so}."),
+            )
+
+
+def _photos(rows: Sequence[Row]) -> Iterable[Caveat]:
+    groups = groups_to_compare(rows)
+    if len(groups) > 1:
+        parts: list[Part] = []
+        for number, group in enumerate(groups):
+            parts += [*(["; "] if number else []), *listed(group)]
+        yield Caveat(90, say("These rows were tested on different photos, so they are not compared: ", parts, "."))
+
+
+def _largest_class(rows: Sequence[Row]) -> Iterable[Caveat]:
+    for group in groups_to_compare(rows):
+        known = [row for row in group if row.tested is not None]
+        if not known or known[0].tested is None:
+            continue
+        shares = known[0].tested["label"].value_counts(normalize=True)
+        largest, most = str(shares.index[0]), float(shares.iloc[0])
+        best = max(row.accuracy for row in group)
+        if most > 0.5 or best - most < NEAR_LARGEST:
+            weight = 85 if best - most < NEAR_LARGEST else 50
+            yield Caveat(
+                weight,
+                say(f"Always answering “{largest}”, the largest class, is right on {percent(most)} of the test photos. "
+                    "Set each accuracy against that, and look at the classes one by one."),
+            )
+
+
+def _networks(comparisons: Sequence[Comparison]) -> Iterable[Caveat]:
+    used = [item.networks for item in comparisons if item.verdict is not Verdict.NO_DATA]
+    if used and 3 <= min(used) < FEW_NETWORKS:
+        yield Caveat(
+            60, say(f"Only {few(min(used))} networks of each kind were trained; with so few an interval may be too narrow.")
+        )
+
+
+def _learning(rows: Sequence[Row]) -> Iterable[Caveat]:
+    for row in rows:
+        gained = 0.0 if row.control else still_gaining(row)
+        if gained:
+            said = "a point" if rounded(100 * gained, 1) == "1.0" else f"{rounded(100 * gained, 1)} points"
+            if rounded(100 * gained, 1) == "0.0":
+                continue
+            epochs = row.param("epochs")
+            yield Caveat(
+                70 if row.scratch else 40,
+                say(row, f" was still gaining {said} of validation accuracy an epoch when it stopped; "
+                    f"{few(int(epochs)) if epochs.isdecimal() else 'these'} epochs may be too few for it."),
+            )
+
+
+def _leaves(rows: Sequence[Row]) -> Iterable[Caveat]:
+    seen = next((row.outcomes for row in rows if row.outcomes is not None), None)
+    if seen is None:
+        return
+    leaves = len(set(seen.leaves.tolist()))
+    if leaves == len(seen.paths):
+        yield Caveat(
+            65,
+            say("No two photos are known to show the same leaf. If some do, the test is easier than it looks and the "
+                "intervals are too narrow."),
+        )
+    what = "photos" if leaves == len(seen.paths) else "leaves"
+    if leaves < FEW_LEAVES:
+        yield Caveat(68, say(f"The test has only {leaves} {what}; each interval rests on them."))
+    if not any(row.folded for row in rows):
+        yield Caveat(
+            52, say(f"Every network was tested on the same {count(leaves)} {what}. Another split would give other figures.")
+        )
+
+
+def _unequal(rows: Sequence[Row]) -> Iterable[Caveat]:
+    for group in groups_to_compare(rows):
+        for alike in with_shared_settings(row for row in group if not row.control):
+            for name, holders in unequal(alike).items():
+                if name == "split":
+                    yield Caveat(72, say("The arms learned from different photos, though the test is the same."))
+                    continue
+                parts: list[Part] = []
+                for had, who in holders.items():
+                    parts += [*(["; "] if parts else []), f"{had} for ", *listed(who)]
+                yield Caveat(30 if name == "machine" else 48, say(f"The arms differ in {name}: ", parts, "."))
+
+
+def _mixed(rows: Sequence[Row]) -> Iterable[Caveat]:
+    """What differs among the runs of a row."""
+    for what, tag in (("code commits", names.GIT_COMMIT), ("machines", names.HOST), ("numbers of threads", names.THREADS)):
+        mixed = [row for row in rows if len({run.tags.get(tag, "") for run in row.runs}) > 1]
+        if mixed:
+            yield Caveat(35, say(f"The networks of one arm come from several {what}: ", listed(mixed), "."))
+
+
+def _unfinished(runs: Sequence[Run]) -> Iterable[Caveat]:
+    for run in runs:
+        seed = run.tags.get(names.SEED) or run.params.get("seed", "?")
+        yield Caveat(38, say(f"Not in the table: {run.row}, seed {seed}, {run.status.lower()} ({why_not(run)})."))
+
+
+def _lie(number: int) -> str:
+    return "lies" if number == 1 else "lie"
+
+
+def _has(number: int) -> str:
+    return "has" if number == 1 else "have"

@@ -1,0 +1,97 @@
+"""Q1: which model is more accurate, and why?"""
+
+import math
+from collections.abc import Sequence
+
+from leafexp import names
+from leafexp.report.evidence.comparisons import Comparison
+from leafexp.report.rows.learning import Milestone, at_epoch, milestone
+from leafexp.report.rows.row import Row
+from leafexp.report.say.answer import Answer
+from leafexp.report.say.gaps import gap
+from leafexp.report.say.question import Point, Question
+from leafexp.report.say.words import Part, Sentence, counted, few, in_hundred, listed, rounded, say
+
+TITLE = "Which model is more accurate, and why?"
+_FIRST_MILESTONE = names.MILESTONES[0]
+
+
+def q1(rows: Sequence[Row], comparisons: Sequence[Comparison], found: Answer) -> Question:
+    """The answer, when each arm reached 80 % validation accuracy, and what was measured beside the accuracy."""
+    points = (
+        Point(f"When did each reach {_FIRST_MILESTONE} % validation accuracy?", tuple(_milestones(rows))),
+        Point("Why?", tuple(_reasons(found))),
+    )
+    return Question(TITLE, _lead(comparisons, found), points)
+
+
+def _lead(comparisons: Sequence[Comparison], found: Answer) -> Sentence:
+    item = gap(found.best[0], found.best[1], comparisons) if len(found.best) > 1 else None
+    if item is None:
+        return say("It can't be said: there is nothing to compare on the same photos.")
+    if item.decided:
+        return say(item.ahead, ": it is ", item.points, " more accurate than ", item.behind, ".")
+    if item.too_few:
+        return say("Not decided: a verdict takes three networks of each kind.")
+    return say("Not decided between ", item.ahead, " and ", item.behind, ".")
+
+
+def _milestones(rows: Sequence[Row]) -> list[Sentence]:
+    """Rows with the same words are named together."""
+    said: dict[str, list[Part]] = {}
+    for row in rows:
+        if not row.control and any(len(run.curves) for run in row.runs):
+            said.setdefault(_reached(milestone(row, _FIRST_MILESTONE)), []).append(row)
+    sentences = [say(listed(who), f" {words}.") for words, who in said.items()]
+    early = [row for row in rows if row.pretrained and milestone(row, _FIRST_MILESTONE).epoch <= _head_epochs(row)]
+    if len(early) > 1:
+        sentences.append(
+            say("In these first epochs of the pretrained arms only a new head learns, so that pace is the head phase's.")
+        )
+    return sentences
+
+
+def _reached(found: Milestone) -> str:
+    if not found.reached:
+        return f"did not reach it in {counted(found.epochs, 'epoch')}"
+    if math.isinf(found.epoch):
+        return f"reached it in {found.reached} of {counted(found.networks, 'network')} only, in {few(round(found.epochs))} epochs"
+    of = "" if found.networks == 1 else ", the median of its networks" if found.reached == found.networks else (
+        f", the median; {found.reached} of {found.networks} networks reached it"
+    )
+    return f"needed {counted(found.epoch, 'epoch')}{of}"
+
+
+def _head_epochs(row: Row) -> float:
+    """The epochs in which only the head learns; 0 where there is no such phase."""
+    try:
+        share = float(row.param("freeze.phases.head.epoch_share") or 0)
+        return max(1.0, round(share * float(row.param("epochs")))) if share else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _reasons(found: Answer) -> list[Sentence]:
+    if len(found.best) < 2:
+        return []
+    best, other = found.best
+    said = []
+    starts = [at_epoch(row, names.VAL_ACCURACY, 0) for row in found.best]
+    if not any(map(math.isnan, starts)):
+        one, two = in_hundred(*starts)
+        said.append(
+            say("After its first epoch ", best, f" is right on {one} of 100 validation photos, ", other, f" on {two}.")
+        )
+    gaps = [
+        at_epoch(row, names.ACCURACY, -1) - at_epoch(row, names.VAL_ACCURACY, -1) for row in found.best
+    ]
+    if not any(map(math.isnan, gaps)):
+        known = [f"{rounded(abs(100 * value), 1)} points {'higher' if value >= 0 else 'lower'}" for value in gaps]
+        said.append(
+            say("At the end the training accuracy of ", best, f" is {known[0]} than its validation accuracy, that of ",
+                other, f" {known[1]}.")
+        )
+    if said:
+        said.append(say("These figures go with the accuracies. Only rows that differ in one setting show a cause: see "
+                        "what ImageNet's weights add, below."))
+    return said
