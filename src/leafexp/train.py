@@ -158,9 +158,8 @@ def _shown_address(uri: str | None) -> list[str]:
 def _sum_up(store: "Store", sweep: str) -> None:
     """Print the sweep's table, what is missing from it and where to look further."""
     from leafexp.report.read.collect import collect
-    from leafexp.report.content import unfinished_runs
-    from leafexp.report.rows import make_rows
-    from leafexp.report.table import make_table, print_table
+    from leafexp.report.read.collect import why_not
+    from leafexp.report.show.terminal import sweep_table
 
     cells = outcomes.read(sweep)
     print(f"\nSweep {sweep} of experiment {store.experiment}: {outcomes.count(cells) or 'no run was begun'}.")
@@ -173,9 +172,10 @@ def _sum_up(store: "Store", sweep: str) -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         return
-    print(f"\n{print_table(make_table(make_rows(runs.finished)))}")
-    # The failed ones have been named.
-    print("\n".join(["", *unfinished_runs([run for run in runs.unfinished if run.status != "FAILED"])]))
+    print(f"\n{sweep_table(runs.finished)}\n")
+    for run in runs.unfinished:
+        if run.status != "FAILED":  # those have been named
+            print(f"Not in the table: {run.row}, seed {run.params.get('seed', '?')}, {why_not(run)}.")
     if command := store.ui_command():
         print(f"Charts: {command}, then {store.charts_link(sweep)}")
     else:

@@ -8,9 +8,8 @@ from pathlib import Path
 from leafexp.environment import begin_command
 from leafexp.report.read.store import no_garbage_collection
 
-_DESCRIPTION = (
-    """Answer the study's questions from the tracked runs: a table, sentences with their figures, and charts."""
-)
+_DESCRIPTION = "Answer the study's questions from the tracked runs: on the terminal, as a page and as tables."
+FORMATS = ("text", "md", "csv", "json", "tex")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -20,7 +19,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", default="latest", help="a sweep's name, latest or all (default: %(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
     parser.add_argument("--output", type=Path, help="folder to write to (default: reports/<experiment>)")
-    parser.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="what to print")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="what to print (default: one screen of text)")
+    parser.add_argument(
+        "--detect",
+        type=_points,
+        default=2.0,
+        metavar="POINTS",
+        help="say how many leaves or networks would show a difference of so many points (default: %(default)g)",
+    )
     return parser
 
 
@@ -33,25 +39,36 @@ def main() -> int:
     from leafexp import stores
     from leafexp.errors import UserError
     from leafexp.paths import ROOT
-    from leafexp.report.render import write_report
+    from leafexp.report.show.render import write_report
 
     try:
-        text, warnings, files = write_report(
-            ROOT, arguments.experiment, arguments.sweep, arguments.tracking_uri, arguments.output, arguments.format
+        text = write_report(
+            ROOT,
+            arguments.experiment,
+            arguments.sweep,
+            arguments.tracking_uri,
+            arguments.output,
+            arguments.format,
+            arguments.detect / 100,
         )
     except UserError as error:
         print(stores.scrubbed(str(error), arguments.tracking_uri or ""), file=sys.stderr)
         return 1
-    wrote = f"Wrote {', '.join(map(str, files))}"
-    if arguments.format == "csv":  # stdout holds the table and nothing else, so that it can be piped
-        print(text, end="")
-        print("\n".join([*warnings, wrote]), file=sys.stderr)
-    else:
-        try:
-            print(f"{text}\n{wrote}", flush=True)
-        except BrokenPipeError:  # the reader, such as head, had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        print(text.removesuffix("\n"), flush=True)
+    except BrokenPipeError:  # the reader, such as head, had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"points of accuracy above 0 and below 100 are expected, not {text!r}")
+    return value
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pandas as pd
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, compare
 from leafexp.report.evidence.factors import Effect, effects
+from leafexp.report.evidence.intervals import Estimate, accuracy
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows, with_shared_settings
@@ -27,6 +28,7 @@ class Report:
         selection: which runs these are, and what was left out.
         rows: in the order in which they are shown.
         main: the rows that share photos and settings and that the questions are about; the largest such group.
+        accuracies: the estimate of each row by label, with its 95 % interval; rows whose predictions can't be used lack.
         comparisons: the planned ones, of all groups.
         effects: of settings that the study varies.
         answers: the answer of each group of rows that share photos and settings, `main`'s first, with its rows.
@@ -38,6 +40,7 @@ class Report:
     selection: Selection
     rows: tuple[Row, ...]
     main: tuple[Row, ...]
+    accuracies: dict[str, Estimate]
     comparisons: tuple[Comparison, ...]
     effects: tuple[Effect, ...]
     answers: tuple[tuple[tuple[Row, ...], Answer], ...]
@@ -68,6 +71,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
         selection,
         tuple(rows),
         main,
+        accuracies(rows),
         comparisons,
         found,
         answers,
@@ -75,6 +79,12 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
         questions,
         _phases(rows, tracking_uri),
     )
+
+
+def accuracies(rows: Sequence[Row]) -> dict[str, Estimate]:
+    """The accuracy of each row by label, with its 95 % interval; rows whose predictions can't be used lack."""
+    seen = {row.label: row.outcomes for row in rows}
+    return {label: accuracy(known.right, known.leaves) for label, known in seen.items() if known is not None}
 
 
 def _phases(rows: Sequence[Row], tracking_uri: str) -> dict[str, pd.DataFrame]:

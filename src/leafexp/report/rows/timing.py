@@ -29,6 +29,11 @@ def an_epoch(row: Row) -> Seconds:
     return _over([_mean(run, names.EPOCH_SECONDS) + _reused(run) / max(1, len(run.curves)) for run in row.runs])
 
 
+def logged_epoch(row: Row) -> float:
+    """An epoch as it was logged, a mean over networks: without what an earlier run spent on its frozen layers."""
+    return _over([_mean(run, names.EPOCH_SECONDS) for run in row.runs]).mean
+
+
 def a_step_epoch(row: Row) -> Seconds:
     """The training steps of an epoch of the last phase, without waiting, validation and the frozen layers."""
     return _over([run.metrics.get(names.STEADY_COMPUTE_SECONDS, math.nan) for run in row.runs])

@@ -1,0 +1,97 @@
+"""The report on one screen of a terminal: the answer, the arms, and what to know before relying on it."""
+
+import textwrap
+from collections.abc import Sequence
+
+from leafexp import names
+from leafexp.report.read.collect import Run
+from leafexp.report.report import Report, accuracies
+from leafexp.report.rows.labels import in_short
+from leafexp.report.rows.row import Row, make_rows, shared_settings
+from leafexp.report.say.words import Code, Sentence, capital, count, counted, few, one_line, plain
+from leafexp.report.show.table import arms_of, arms_table, as_text
+
+WIDTH, HEIGHT = 80, 30
+MOST_ARMS = 8
+MOST_OF_A_SWEEP = 20
+MOST_CAVEATS = 4
+_FOOT = 3  # lines that the caller adds: where the page and the table lie
+
+
+def on_terminal(report: Report) -> str:
+    """The report in 80 columns and, with the files' names below it, 30 lines. Commands are never broken."""
+    lines = [about(report), ""]
+    for rows, found in report.answers[:4]:
+        # Of several groups of settings each answer is one line or two; else it is told in full.
+        single = len(report.answers) == 1
+        begin = "" if single else f"{setting_of(rows)}: "
+        lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
+    arms = as_text(arms_of(report)).splitlines()
+    lines += ["", *(f"  {line}" for line in arms[: MOST_ARMS + 1])]
+    if len(arms) > MOST_ARMS + 1:
+        lines.append(f"  and {len(arms) - MOST_ARMS - 1} more in the table")
+    return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
+
+
+def sweep_table(runs: Sequence[Run]) -> str:
+    """The arms of a sweep's finished runs, for a terminal."""
+    rows = make_rows(runs)
+    lines = as_text(arms_table(rows, accuracies(rows))).splitlines()
+    more = len(lines) - MOST_OF_A_SWEEP - 1
+    return "\n".join([*lines[: MOST_OF_A_SWEEP + 1], *([f"and {more} more, in the report"] if more > 0 else [])])
+
+
+def about(report: Report) -> str:
+    """What was compared, in a line: the data, the networks, the split and the seeds."""
+    rows = report.rows
+    data = rows[0].tag(names.DATA) or rows[0].param("data.name") or report.selection.experiment
+    networks = sum(len(row.runs) for row in rows)
+    seeds = max(len(row.seeds) for row in rows)
+    splits = "folds" if any(row.folded for row in rows) else "one split"
+    said = f"{data}: {counted(networks, 'network')}, {splits}, {counted(seeds, 'seed')}"
+    return one_line(said)
+
+
+def setting_of(rows: Sequence[Row]) -> str:
+    """What the rows of a group have in common and other groups have not: `with 8 photos a class`."""
+    return capital("with " + ", ".join(in_short(*item) for item in shared_settings(rows[0]).items()))
+
+
+def _wrapped(sentences: Sequence[Sentence], begin: str) -> list[str]:
+    """The sentences as a paragraph; a command stands on a line of its own."""
+    lines: list[str] = []
+    text = begin
+    for sentence in sentences:
+        commands = [part.text for part in sentence.parts if isinstance(part, Code) and " " in part.text]
+        text += plain(sentence) + " "
+        for command in commands:
+            before, _, text = text.partition(one_line(command))
+            lines += [*textwrap.wrap(before, WIDTH), f"  {one_line(command)}"]
+            text = text.removeprefix(".").lstrip()
+    return [*lines, *textwrap.wrap(text, WIDTH)]
+
+
+def _caveats(report: Report, room: int) -> list[str]:
+    """As many of the gravest caveats as there is room for, and how many more there are."""
+    lines = ["", "Before you rely on it"]
+    shown = 0
+    for caveat in report.caveats[:MOST_CAVEATS]:
+        more = textwrap.wrap(plain(caveat.sentence), WIDTH, initial_indent="  ! ", subsequent_indent="    ")
+        if shown and len(lines) + len(more) + 1 > room:
+            break
+        lines += more
+        shown += 1
+    rest = len(report.caveats) - shown
+    if not report.caveats:
+        return []
+    return [*lines, *([f"    {capital(few(rest))} more on the page."] if rest else [])]
+
+
+def about_selection(report: Report) -> list[str]:
+    """Which runs these are, and what was left out."""
+    selection = report.selection
+    which = "All finished runs" if selection.sweep == "all" else f"Sweep {selection.sweep}"
+    others = ""
+    if selection.sweep != "all" and selection.other_sweeps:
+        others = f" There {'is' if selection.other_sweeps == 1 else 'are'} {count(selection.other_sweeps)} more: --sweep NAME, or --sweep all."
+    return [f"{which} of experiment {selection.experiment}.{others}", *selection.notes]
