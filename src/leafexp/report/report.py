@@ -59,7 +59,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
     """
     rows = make_rows(selection.finished)
     comparisons = tuple(compare(rows))
-    found = tuple(effects(rows))
+    found = tuple(effects(rows, comparisons))
     groups = sorted(
         (alike for group in groups_to_compare(rows) for alike in with_shared_settings(group)),
         key=lambda group: -sum(not row.control for row in group),

@@ -1,0 +1,141 @@
+"""Which rows the study compares with which, and what the data say of each pair."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations
+
+import numpy as np
+
+from leafexp import names
+from leafexp.report.evidence.intervals import ALPHA, Estimate, estimate
+from leafexp.report.evidence.outcomes import Outcomes
+from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
+
+FEWEST_NETWORKS = 3  # of each row, for a verdict
+_WEIGHTS = ("model.weights", names.WEIGHTS_SHA256)
+
+
+class Verdict(Enum):
+    """What the data say of two rows."""
+
+    ONE_MORE = "one is more accurate"
+    OTHER_MORE = "other is more accurate"
+    NOT_DECIDED = "not decided"
+    TOO_FEW = "too few networks"
+    NO_DATA = "can't be compared"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two rows on the same photos, by networks that were trained with the same seeds and folds.
+
+    Attributes:
+        one, other: the rows.
+        kind: why the study compares them: `transfer`, `freezing`, `weights`, or the name of a setting.
+        verdict: what may be said.
+        estimate: accuracy of `one` minus that of `other`, with its simultaneous interval; None without data.
+        networks: how many pairs of networks it rests on.
+        one_only, other_only: predictions where only one of the two was right, of `tested`.
+    """
+
+    one: Row
+    other: Row
+    kind: str
+    verdict: Verdict = Verdict.NO_DATA
+    estimate: Estimate | None = None
+    networks: int = 0
+    one_only: int = 0
+    other_only: int = 0
+    tested: int = 0
+
+
+def compare(rows: Sequence[Row]) -> list[Comparison]:
+    """Every planned comparison, corrected for the number of them in its family.
+
+    A family is what one group of rows with the same photos and settings is asked: each pretrained row against each
+    network trained whole from scratch (`transfer`), pretrained rows of one network against each other (`freezing`), and
+    a pretrained row against the same network from random weights (`weights`). Rows that differ in one setting alone
+    are a family of their own (`settings_varied`). So a row with other settings, or a control, changes no verdict.
+    """
+    found = []
+    for group in groups_to_compare(rows):
+        for alike in with_shared_settings(group):
+            planned = list(_planned(alike))
+            found += [_compare(*pair, len(planned)) for pair in planned]
+        for setting, pairs in settings_varied(group).items():
+            there = [{item.one, item.other} for item in found]
+            new = [pair for pair in pairs if {*pair} not in there]
+            found += [_compare(*pair, setting, len(pairs)) for pair in new]
+    return found
+
+
+def settings_varied(rows: Iterable[Row]) -> dict[str, list[tuple[Row, Row]]]:
+    """For each setting, the pairs of rows of one arm that differ in it alone; the lower or earlier value second."""
+    varied: dict[str, list[tuple[Row, Row]]] = {}
+    for one, other in combinations([row for row in rows if not row.control], 2):
+        if (one.runs[0].row, one.pretrained) != (other.runs[0].row, other.pretrained):
+            continue
+        unlike = [
+            key for key in {**one.settings, **other.settings} if one.settings.get(key) != other.settings.get(key)
+        ]
+        if len(unlike) == 1:
+            pair = (one, other) if _place(one, unlike[0]) > _place(other, unlike[0]) else (other, one)
+            varied.setdefault(unlike[0], []).append(pair)
+    return varied
+
+
+def _planned(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
+    pretrained = [row for row in rows if row.pretrained]
+    for row in pretrained:
+        yield from ((row, other, "transfer") for other in rows if other.scratch and other.model != row.model)
+    for one, other in combinations(pretrained, 2):
+        if one.model == other.model:
+            yield one, other, "freezing"
+    for row in pretrained:
+        yield from ((row, other, "weights") for other in rows if _differ_in_weights(row, other))
+
+
+def _differ_in_weights(row: Row, other: Row) -> bool:
+    if other.pretrained or (other.model, other.freeze) != (row.model, row.freeze):
+        return False
+    settings = [{key: value for key, value in it.settings.items() if key not in _WEIGHTS} for it in (row, other)]
+    return settings[0] == settings[1]
+
+
+def _compare(one: Row, other: Row, kind: str, comparisons: int) -> Comparison:
+    if one.outcomes is None or other.outcomes is None:
+        return Comparison(one, other, kind)
+    paired = differences(one.outcomes, other.outcomes)
+    if paired is None:
+        return Comparison(one, other, kind)
+    found = estimate(paired, one.outcomes.leaves, comparisons)
+    if found.networks < FEWEST_NETWORKS:
+        verdict = Verdict.TOO_FEW
+    elif found.p < ALPHA:
+        verdict = Verdict.ONE_MORE if found.value > 0 else Verdict.OTHER_MORE
+    else:
+        verdict = Verdict.NOT_DECIDED
+    more, less = int((paired > 0).sum()), int((paired < 0).sum())
+    return Comparison(one, other, kind, verdict, found, found.networks, more, less, found.predictions)
+
+
+def differences(one: Outcomes, other: Outcomes) -> np.ndarray | None:
+    """Right minus right of each photo by the networks that both rows have; None where they share none, or no photos."""
+    if one.paths != other.paths or not np.array_equal(one.leaves, other.leaves):
+        return None
+    places = {network: place for place, network in enumerate(other.networks)}
+    shared = [(place, places[network]) for place, network in enumerate(one.networks) if network in places]
+    if not shared:
+        return None
+    paired: np.ndarray = one.right[[a for a, _ in shared]] - other.right[[b for _, b in shared]]
+    return paired if np.isfinite(paired).any() else None
+
+
+def _place(row: Row, key: str) -> tuple[int, float, str]:
+    """Where a setting's value stands among others: none first, numbers by size, then texts."""
+    value = row.settings.get(key, "")
+    try:
+        return 1, float(value), ""
+    except ValueError:
+        return (0, 0.0, "") if value in ("None", "") else (2, 0.0, value)

@@ -1,0 +1,145 @@
+"""One estimate, one interval and one p from what several networks said of the photos of several leaves."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over predictions, for new leaves and new networks, in shares.
+
+    Attributes:
+        value: the mean: an accuracy, or a difference of two.
+        low, high: the interval at 1 - 0.05 / `comparisons`, so that all intervals of a family hold together.
+        p: two-sided, that the mean is 0, multiplied by `comparisons`; below 0.05 exactly where the interval excludes 0.
+        degrees: degrees of freedom of the interval.
+        leaf_variance: of the mean, from which leaves were drawn.
+        network_variance: what the chance of the network adds to it; 0 where it is not seen.
+        leaves, networks, predictions: how many.
+        comparisons: how many the family has.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    degrees: float
+    leaf_variance: float
+    network_variance: float
+    leaves: int
+    networks: int
+    predictions: int
+    comparisons: int
+
+    @property
+    def variance(self) -> float:
+        """The variance of the mean."""
+        return self.leaf_variance + self.network_variance
+
+
+def accuracy(right: np.ndarray, leaves: np.ndarray) -> Estimate:
+    """The accuracy of a row with its 95 % interval, which lies in [0, 1].
+
+    Args:
+        right: shape (networks, photos): 1 where right, 0 where wrong, NaN where a network did not test the photo.
+        leaves: shape (photos,): the number of each photo's leaf.
+    """
+    found = estimate(right, leaves)
+    low, high = max(0.0, found.low), min(1.0, found.high)
+    if found.variance == 0:  # as in `estimate`, with values from 0 to 1
+        share = (ALPHA / 2) ** (1 / found.leaves)
+        low, high = share * found.value, share * found.value + 1 - share
+    return Estimate(**{**found.__dict__, "low": low, "high": high})
+
+
+def estimate(values: np.ndarray, leaves: np.ndarray, comparisons: int = 1) -> Estimate:
+    """The mean of values that networks have on photos, with its interval over leaves and networks.
+
+    The variance is clustered in two ways, by leaf and by trained network (Cameron, Gelbach & Miller 2011, J. Bus. Econ.
+    Stat. 29:238-249); its degrees of freedom are Satterthwaite's (1946, Biometrics Bull. 2:110-114). A family is
+    corrected by Bonferroni's rule for interval and p alike, so that they can't contradict each other.
+
+    Where all values are the same the variance is 0 and says nothing. The interval then is what so many leaves leave
+    possible: with L of L leaves alike, at least 0.025^(1 / L) of all leaves are (Clopper & Pearson 1934, Biometrika
+    26:404-413), and the others may have any value from -1 to 1.
+
+    Args:
+        values: in [-1, 1], shape (networks, photos); NaN where a network did not test the photo.
+        leaves: shape (photos,): the number of each photo's leaf.
+        comparisons: of the family that this is one of.
+    """
+    known = np.isfinite(values).any(axis=0)
+    numbers = np.unique(leaves[known], return_inverse=True)[1]
+    parts = variances(values[:, known], numbers)
+    mean, leaf, network, degrees = (float(part) for part in parts)
+    count = int(numbers.max()) + 1
+    error = math.sqrt(leaf + network)
+    if error:
+        reach = float(stats.t.ppf(1 - ALPHA / comparisons / 2, degrees)) * error
+        low, high = mean - reach, mean + reach
+        p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    else:
+        share = (ALPHA / comparisons / 2) ** (1 / count)
+        low, high = share * mean - (1 - share), share * mean + (1 - share)
+        p = 2 * (1 + abs(mean)) ** -count
+    return Estimate(
+        mean,
+        low,
+        high,
+        min(1.0, p * comparisons),
+        degrees,
+        leaf,
+        network,
+        count,
+        len(values),
+        int(np.isfinite(values).sum()),
+        comparisons,
+    )
+
+
+def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, its variance by leaf, what networks add to it, and the degrees of freedom of their sum.
+
+    Args:
+        values: shape (..., networks, photos); the same NaN in all of the leading axes.
+        leaves: shape (photos,): numbers from 0, none left out.
+    """
+    count = leaves.max() + 1
+    tested = np.isfinite(values[(0,) * (values.ndim - 2)])
+    predictions = tested.sum()
+    mean = np.nansum(values, axis=(-2, -1)) / predictions
+    rest = np.where(tested, values - mean[..., None, None], 0.0)
+    member = np.zeros((len(leaves), count))
+    member[np.arange(len(leaves)), leaves] = 1
+    cells = rest @ member  # (..., networks, leaves)
+    # Leaves and networks that a network and a leaf were never tested with are no clusters.
+    networks = int(tested.any(axis=1).sum())
+    by_leaf = _spread(cells.sum(axis=-2), count) / predictions**2
+    by_network = _spread(cells.sum(axis=-1), networks) / predictions**2
+    by_cell = (cells**2).sum(axis=(-2, -1)) / predictions**2
+    once = bool(((tested @ member > 0).sum(axis=0) == 1).all()) and networks > 1  # each leaf by one network: one replicate of folds
+    added = np.maximum(by_network - by_cell, 0.0)
+    total = np.maximum(by_leaf + by_network - by_cell, by_leaf)
+    if once:
+        total = np.maximum(total, by_network)
+    degrees = _satterthwaite(by_leaf, added, count - 1, networks - 1)
+    if once:
+        degrees = np.full_like(degrees, networks - 1)
+    return mean, by_leaf, total - by_leaf, degrees
+
+
+def _spread(sums: np.ndarray, clusters: int) -> np.ndarray:
+    """The sum of squares of cluster sums, with the correction for their number; 0 for one cluster."""
+    return (sums**2).sum(axis=-1) * (clusters / (clusters - 1) if clusters > 1 else 0.0)
+
+
+def _satterthwaite(leaf: np.ndarray, network: np.ndarray, leaves: int, networks: int) -> np.ndarray:
+    below = leaf**2 / max(leaves, 1) + (network**2 / networks if networks else 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (leaf + network) ** 2 / below
+    return np.where(below > 0, found, max(leaves, 1))
