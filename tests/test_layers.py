@@ -15,6 +15,7 @@ from tests.conftest import CHECKOUT
 SOURCE = CHECKOUT / "src" / "leafexp"
 FORBIDDEN = {
     "names.py": {"leafexp"},
+    "units.py": {"leafexp"},
     "errors.py": {"leafexp"},
     "paths.py": {"leafexp"},
     "findings.py": {"leafexp"},

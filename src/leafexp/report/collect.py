@@ -46,6 +46,7 @@ class Run:
     experiment: str = ""
     assumed: dict[str, str] = field(default_factory=dict)
     tracking_uri: str = field(default="", repr=False)  # it may hold a password
+    stored_metrics: tuple[str, ...] = field(default=(), repr=False)  # by their names in the store
     configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
 
     @property
@@ -229,7 +230,8 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
             started=run.info.start_time or 0,
             tags={key: _shown_tag(key, value, tracking_uri) for key, value in run.data.tags.items()},
             params={key: one_line(value) for key, value in run.data.params.items()},
-            metrics=_possible(run.data.metrics),
+            metrics=_possible({names.without_section(key): value for key, value in run.data.metrics.items()}),
+            stored_metrics=tuple(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
             experiment_id=run.info.experiment_id or "",
             experiment=experiment,
@@ -293,7 +295,7 @@ def read_artifact(run: Run, name: str) -> str | None:
 
 
 def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
-    metrics = {run.run_id: run.metrics for run in runs}
+    metrics = {run.run_id: run.stored_metrics for run in runs}
     curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
     texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
     tables = [parse_predictions(text) for text in texts]

@@ -90,7 +90,7 @@ class TrackedRun:
         self._word = word
         self._store = store
         self._client = MlflowClient(store.uri)
-        self._logged = set(run.data.metrics)
+        self._logged = set(map(names.without_section, run.data.metrics))
         self._taken_up = bool(run.data.params)
         self._waiting: list[Mapping[str, float | int | str]] = []
 
@@ -190,7 +190,7 @@ class TrackedRun:
         """Log metrics that a run has one value of; NaN says that one does not apply, and is left out."""
         new = {name: float(value) for name, value in metrics.items() if value == value and name not in self._logged}
         now = int(time.time() * 1000)
-        metrics_now = [Metric(name, value, now, 0) for name, value in new.items()]
+        metrics_now = [Metric(names.in_section(name), value, now, 0) for name, value in new.items()]
         self.patiently(lambda: self._client.log_batch(self.run_id, metrics_now))
         self._logged |= new.keys()
 
@@ -198,6 +198,11 @@ class TrackedRun:
         """Log tags known only after the start of the run."""
         entries = [RunTag(name, value) for name, value in tags.items()]
         self.patiently(lambda: self._client.log_batch(self.run_id, tags=entries))
+
+    def describe(self, text: str) -> None:
+        """Write the run's description, unless it has one: a person may have written it."""
+        if names.DESCRIPTION not in self.patiently(lambda: self._client.get_run(self.run_id)).data.tags:
+            self.log_tags({names.DESCRIPTION: text})
 
     def log_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
         """Log tables as CSV files by artifact name."""
@@ -235,7 +240,7 @@ class TrackedRun:
             row = self._waiting[0]
             # With the time of the epoch's end, so that MLflow keeps an epoch that is logged again only once.
             metrics = [
-                Metric(name, float(row[name]), int(row[names.TIMESTAMP]), int(row["epoch"]))
+                Metric(names.in_section(name), float(row[name]), int(row[names.TIMESTAMP]), int(row["epoch"]))
                 for name in names.EPOCH_METRICS
             ]
             self._client.log_batch(self.run_id, metrics)
