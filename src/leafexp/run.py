@@ -85,25 +85,29 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
             raise
     decided = deciding(config, photos, weights)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
-    with claim.held(tags[names.IDENTITY]):
-        earlier = claim.look_up(store, tags[names.IDENTITY])
-        if earlier.finished and not config.rerun:
-            claim.join_sweep(store, earlier.finished, str(config.sweep))
-            _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
-            return Result(earlier.finished.info.run_id, skipped=True)
-        unfinished = earlier.unfinished
-        if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
-            log.warning(
-                "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
-                unfinished.info.run_id,
-            )
-            unfinished = None
-        with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
-            if unfinished and names.LOSS in unfinished.data.metrics:
-                print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-            _train(config, catalog, row, tracked, weights, beside)
-        _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
-    return Result(tracked.run_id, skipped=False)
+    with claim.held(decided.sha256):
+        while True:
+            earlier = claim.look_up(store, decided.sha256)
+            if earlier.finished and not config.rerun:
+                claim.join_sweep(store, earlier.finished, str(config.sweep))
+                _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
+                return Result(earlier.finished.info.run_id, skipped=True)
+            unfinished = earlier.unfinished
+            if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
+                log.warning(
+                    "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
+                    unfinished.info.run_id,
+                )
+                unfinished = None
+            try:
+                with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
+                    if unfinished and names.LOSS in unfinished.data.metrics:
+                        print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
+                    _train(config, catalog, row, tracked, weights, beside)
+            except claim.Met:
+                continue
+            _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
+            return Result(tracked.run_id, skipped=False)
 
 
 def _train(
@@ -190,7 +194,7 @@ def _train(
         config.seed,
         on_epoch,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
-        Checkpoint(_checkpoint_file(run.run_id)),
+        Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
         quiet=bool(beside),
     )
 
