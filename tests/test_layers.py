@@ -23,7 +23,7 @@ FORBIDDEN = {
     "stores.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.config", "leafexp.tracking"},
     "identity.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.tracking"},
     "arithmetic.py": {"leafexp"},
-    "cache.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
+    "arrays.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
     "data": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.models"},
     "models": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.data"},
     "training": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report"},

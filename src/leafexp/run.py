@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
+from leafexp.arrays import CHECKPOINTS
 from leafexp.backend import import_tensorflow
-from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 

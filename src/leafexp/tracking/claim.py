@@ -25,7 +25,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.cache import RUNNING, write_whole
+from leafexp.arrays import RUNNING, write_whole
 from leafexp.errors import UserError
 from leafexp.locks import file_lock, system_locks
 from leafexp.paths import cache_folder

@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from leafexp import names
-from leafexp.cache import CacheTooSmall
+from leafexp.arrays import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
