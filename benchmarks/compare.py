@@ -21,6 +21,7 @@ from pathlib import Path
 
 import mlflow
 
+from leafexp import names
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.splits import split
 
@@ -71,7 +72,7 @@ def leafexp_run(overrides: list[str], photos: Path, epochs: int, cache: str) -> 
         )
         client = mlflow.MlflowClient(uri)
         runs = client.search_runs([client.get_experiment_by_name("leafexp").experiment_id])
-        points = [client.get_metric_history(run.info.run_id, "epoch_seconds") for run in runs]
+        points = [client.get_metric_history(run.info.run_id, names.in_section(names.EPOCH_SECONDS)) for run in runs]
         return total, [point.value for curve in points for point in curve[1:]]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 
+from leafexp import names
 from leafexp.data.catalog import read_folder, read_table
 
 # The first reads every pixel in training, with narrow layers to take less time; the second reads them for features.
@@ -56,7 +57,7 @@ def peaks(overrides: list[str]) -> tuple[float, list[float]]:
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("leafexp").experiment_id
         runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
-        return usage.ru_maxrss * 1024 / 1e6, [run.data.metrics["peak_memory_mb"] for run in runs]
+        return usage.ru_maxrss * 1024 / 1e6, [run.data.metrics[names.in_section(names.PEAK_MEMORY_MB)] for run in runs]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leafexp import notes
+from leafexp import names, notes
 from leafexp.config import DataConfig
 from leafexp.data.dataset import Dataset, prepare
 from leafexp.paths import cache_folder
@@ -27,6 +28,11 @@ needs_real_photos = pytest.mark.skipif(
     not REAL_PHOTOS.is_file(),
     reason="needs LEAFEXP_PHOTOS, a CSV (path, label, leaf_id) of the 3,152 PlantVillage photos that the README shows",
 )
+
+
+def metrics_of(run: Any) -> dict[str, float]:
+    """The metrics of MLflow's run by the names that leafexp has for them."""
+    return {names.without_section(name): value for name, value in run.data.metrics.items()}
 
 
 def write_photos(folder: Path, counts: dict[str, int], size: int = 40) -> None:

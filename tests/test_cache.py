@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leafexp import cache
-from leafexp.cache import CacheTooSmall, Stored, get_or_make, take
+from leafexp import arrays, cache
+from leafexp.arrays import CacheTooSmall, Stored, get_or_make, take
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 
@@ -93,7 +93,7 @@ def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_named(caplog: pyte
 
 
 def test_checkpoints_count_and_old_ones_go(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = folder / cache.CHECKPOINTS
+    checkpoints = folder / arrays.CHECKPOINTS
     checkpoints.mkdir(parents=True)
     for name in ("old", "new"):
         (checkpoints / f"{name}.npz").write_bytes(bytes(SIZE))
@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path, monkeypatch
 MAKER = """
 import sys, time
 import numpy as np
-from leafexp.cache import get_or_make
+from leafexp.arrays import get_or_make
 def make(about):
     open(sys.argv[1], "a").write("made\\n")
     for _ in range(20):
@@ -190,23 +190,34 @@ def test_the_command_lists_and_clears(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     in_use = stored("a")
-    monkeypatch.setattr(sys, "argv", ["cache"])
-    assert cache.main() == 0
-    listed = capsys.readouterr().out
-    assert "1 arrays" in listed
-    assert "numbers, made in" in listed
-    (folder / cache.RUNNING).mkdir()
-    for name in ("free.lock", "held.lock", "run.heard"):
-        (folder / cache.RUNNING / name).touch()
-    monkeypatch.setattr(sys, "argv", ["cache", "--clear"])
-    with file_lock(folder / cache.RUNNING / "held.lock"):
+    arrays.kept("audit", "found", lambda: 1)
+    for place in ("checkpoints", "running", "kind/killed.unfinished"):
+        (folder / place).mkdir(parents=True)
+    running = ("free.lock", "held.lock", "run.heard", "killed.word")
+    halves = ("checkpoints/a.999999999.unfinished", f"checkpoints/b.{os.getpid()}.unfinished")
+    for name in ("checkpoints/run.npz", *halves, *(f"running/{name}" for name in running)):
+        (folder / name).touch()
+
+    def typed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["cache", *words])
         assert cache.main() == 0
-        assert [file.name for file in (folder / cache.RUNNING).iterdir()] == ["held.lock"]
-    said = capsys.readouterr().out
-    assert "3 locks and notes of runs" in said
-    assert "Deleted 1; 0 in use were kept." in said
+        return capsys.readouterr().out
+
+    listed = typed()
+    for words in ("1 array, ", "numbers, made in", "1 file of runs that are not finished: checkpoints",
+                  "1 file of audits", "3 files of runs that are trained or were cut off", "2 files half"):  # fmt: skip
+        assert words in listed
+    with file_lock(folder / "running" / "held.lock"):
+        said = typed("--clear")
+    assert "Deleted 1 array, 0 checkpoints, 1 finding, 2 locks and notes, 2 halves." in said
+    assert "Kept: 1 checkpoint, as a run is being trained." in said
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {"checkpoints/run.npz", halves[1], "running/held.lock", "running/killed.word"}
     np.testing.assert_array_equal(in_use.array, CONTENT)
     assert not stored("a").reused
+    said = typed("--clear")
+    assert "Deleted 1 array, 1 checkpoint, 0 findings, 1 lock or note, 0 halves." in said
+    assert "begin anew" in said
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
@@ -234,9 +245,9 @@ def test_findings_are_kept_and_made_anew_where_they_cannot_be(tmp_path: Path, mo
         return {"pairs": len(made)}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    assert [cache.kept("audit", "a", make) for _ in range(2)] == [{"pairs": 1}] * 2
+    assert [arrays.kept("audit", "a", make) for _ in range(2)] == [{"pairs": 1}] * 2
     (tmp_path / "home" / "leafexp" / "audit" / "a.json").write_text("{broken")
-    assert cache.kept("audit", "a", make) == {"pairs": 2}
+    assert arrays.kept("audit", "a", make) == {"pairs": 2}
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert [cache.kept("audit", "a", make)["pairs"] for _ in range(2)] == [3, 4]
+    assert [arrays.kept("audit", "a", make)["pairs"] for _ in range(2)] == [3, 4]

@@ -142,6 +142,10 @@ def test_the_processor_gpus_and_switches_decide(monkeypatch: pytest.MonkeyPatch,
         patch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
         arithmetic.arithmetic.cache_clear()
         found.add(of())
+    with monkeypatch.context() as patch:
+        patch.setenv("ONEDNN_VERBOSE", "1")
+        arithmetic.arithmetic.cache_clear()
+        found.add(of())
     with monkeypatch.context() as patch:  # hidden GPUs compute nothing
         patch.setattr(arithmetic, "_NVIDIA", tmp_path / "gpus")
         patch.setenv("CUDA_VISIBLE_DEVICES", "-1")

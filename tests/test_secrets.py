@@ -95,6 +95,17 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     assert "No experiment 'none'" in typed("report", "--experiment", "none", MLFLOW_TRACKING_URI=uri)
     typed("train", *small, good, given, "--cfg", "job")
     typed("train", *small, good, given, "modl=cnn")
+    # An address that stands in a file, in all ways of showing it.
+    (own / "field").mkdir()
+    (own / "field" / "own.yaml").write_text(f"# @package _global_\ntracking:\n  uri: '{uri}'\n")
+    in_file = ["--config-dir", "field", "+own=own"]
+    (own / "field" / "own").mkdir()
+    (own / "field" / "own.yaml").rename(own / "field" / "own" / "own.yaml")
+    for show in (["--cfg", "job"], ["--cfg", "all"], ["--cfg", "job", "--package", "tracking.uri"], ["--info", "all"]):
+        assert "sqlite" in typed("train", *in_file, *show) or kind != "query"
+    (own / "field" / "own" / "own.yaml").unlink()
+    typed("audit", "data=folder", f"data.path={tmp_path / 'photos'}", given, "modl=cnn")
+    typed("audit", "data=folder", f"data.path={tmp_path / 'nowhere'}", given)
     typed("train", *small, good, f"tracking={{uri:'{uri}',experiment:a}}")
     typed("train", *small, good, f"hydra.job.env_set.MLFLOW_TRACKING_URI='{uri}'")
     # Where nothing answers, and where what answers is no tracking server.

@@ -8,6 +8,7 @@ import pytest
 from leafexp import stores
 from leafexp.errors import UserError
 from leafexp.names import folder_name
+from leafexp.overrides import scrubbed_command
 
 UNUSABLE = {
     "databricks": "none that leafexp can use. Possible are sqlite:///",
@@ -30,6 +31,11 @@ UNUSABLE = {
     "http://alice:s3/cr3t@host": "/ %2F",
     "postgresql://alice:s3?cr3t@host/db": "? %3F",
     "http://alice:s3@cr3t/word@host": "@ is written %40",
+    "alice:s3cr3t@host:5000": "none that leafexp can use",
+    "postgresql:/alice:s3cr3t@host/db": "none that leafexp can use",
+    "host=h password=s3cr3t": "none that leafexp can use",
+    "sqlite://alice:s3cr3t@/x.db": "with three slashes",
+    "postgresql://alice:s3cr3t@one:5432,two:5432/db": "names several servers. Expected one, or postgresql:///NAME?host=",
 }
 
 
@@ -68,6 +74,20 @@ def test_what_is_secret_in_an_address_is_shown_in_no_form(uri: str, monkeypatch:
     assert "s3" not in clean
     assert "r3t" not in clean
     assert clean.endswith(": sslmode=require on host")
+
+
+def test_a_link_holds_nothing_of_a_user() -> None:
+    assert stores.link("http://s3cr3t@host:5000/a/?x=s3cr3t") == "http://host:5000/a"
+    assert stores.link("https://alice:s3cr3t@[::1]:5000") == "https://[::1]:5000"
+
+
+def test_a_command_that_an_earlier_version_wrote_down_is_shown_without_its_address() -> None:
+    for address in (
+        "tracking.uri=postgresql://u:s3cr3t@h/d", "'tracking.uri='\"'\"'postgresql://u:s3 cr3t@h/d'\"'\"''",
+        "'tracking.uri=http://h?token=s3cr3t'", "'+tracking={uri:'\"'\"'http://u:s3cr3t@h'\"'\"'}'",
+    ):  # fmt: skip
+        said = scrubbed_command(f"python -m leafexp.train model=cnn {address} tracking.experiment=beans seed=1")
+        assert said == "python -m leafexp.train model=cnn tracking.experiment=beans seed=1"
 
 
 def test_a_servers_name_and_password_go_where_no_message_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:

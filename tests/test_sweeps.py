@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 
 from leafexp import names
 from leafexp.environment import processors
-from tests.conftest import CHECKOUT, write_photos
+from tests.conftest import CHECKOUT, metrics_of, write_photos
 from tests.servers import Server, make_database
 
 pytestmark = pytest.mark.slow
@@ -101,7 +101,7 @@ def assert_same(one: Sweep, other: Sweep, cells: int) -> None:
     assert mine.keys() == its.keys()
     for key in mine:
         metrics = [
-            {name: value for name, value in run.data.metrics.items() if "seconds" not in name and "_mb" not in name}
+            {name: value for name, value in metrics_of(run).items() if "seconds" not in name and "_mb" not in name}
             for run in (mine[key], its[key])
         ]
         for values in metrics:
@@ -262,7 +262,7 @@ def test_a_store_on_a_full_disk_keeps_what_it_has_and_the_run_goes_on_when_there
     assert "Going on with run" in out
     assert {run.info.run_id for run in sweep.runs()} == before.keys()
     assert [run.info.status for run in sweep.runs()] == ["FINISHED"] * 2
-    longest = max(sweep.runs(), key=lambda run: run.data.metrics[names.BEST_EPOCH] + int(run.data.params["epochs"]))
+    longest = max(sweep.runs(), key=lambda run: metrics_of(run)[names.BEST_EPOCH] + int(run.data.params["epochs"]))
     history = MlflowClient(sweep.uri).get_metric_history(longest.info.run_id, names.LOSS)
     assert [point.step for point in history] == list(range(1, 301))
 

@@ -23,7 +23,7 @@ from leafexp.errors import UserError
 from leafexp.paths import cache_folder
 from leafexp.run import Result, train
 from leafexp.tracking.run import TrackedRun
-from tests.conftest import write_photos
+from tests.conftest import metrics_of, write_photos
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def read_csv(run: Run, name: str) -> pd.DataFrame:
 
 def test_a_run_logs_what_the_report_reads(run: Run) -> None:
     assert run.info.status == "FINISHED"
-    metrics, tags = run.data.metrics, run.data.tags
+    metrics, tags = metrics_of(run), run.data.tags
     expected = {
         *names.EPOCH_METRICS,
         *(names.PARAMS_TOTAL, names.PARAMS_TRAINABLE, names.PARAMS_NON_TRAINABLE, names.TOTAL_SECONDS),
@@ -62,6 +62,14 @@ def test_a_run_logs_what_the_report_reads(run: Run) -> None:
         *(names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES, names.PREFIX_SECONDS),
     }
     assert expected <= metrics.keys()
+    assert tags["mlflow.note.content"].startswith("On 48 photos of 3 classes ")
+    assert (
+        f"{100 * metrics[names.TEST_ACCURACY]:.1f} % of 12 test photos; training took " in tags["mlflow.note.content"]
+    )
+    # What MLflow's page of the run shows first.
+    first = {name for name in run.data.metrics if "/" not in name}
+    assert first == {names.ACCURACY, names.LOSS, names.VAL_ACCURACY, names.VAL_LOSS, names.TEST_ACCURACY}
+    assert {"timing/epoch_seconds", "phases/learning_rate", "params/trainable", "best/epoch"} <= run.data.metrics.keys()
     assert metrics[names.PARAMS_TOTAL] == metrics[names.PARAMS_TRAINABLE] + metrics[names.PARAMS_NON_TRAINABLE]
     assert (metrics[names.TRAIN_IMAGES], metrics[names.TEST_IMAGES]) == (48, 12)
     assert {
@@ -87,10 +95,10 @@ def test_the_tables_agree_with_the_metrics(run: Run) -> None:
     history, predictions = read_csv(run, names.HISTORY_FILE), read_csv(run, names.PREDICTIONS_FILE)
     client = mlflow.MlflowClient()
     for name in names.EPOCH_METRICS:
-        logged = client.get_metric_history(run.info.run_id, name)
+        logged = client.get_metric_history(run.info.run_id, names.in_section(name))
         assert [point.step for point in logged] == [1, 2, 3, 4]
         np.testing.assert_allclose([point.value for point in logged], history[name])
-    metrics = run.data.metrics
+    metrics = metrics_of(run)
     assert (predictions["label"] == predictions["predicted"]).mean() == pytest.approx(metrics[names.TEST_ACCURACY])
     assert metrics[names.BEST_VAL_ACCURACY] == history[names.VAL_ACCURACY].max()
     split = read_csv(run, names.SPLIT_FILE)
@@ -135,13 +143,13 @@ def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -
         names.PREFIX_REUSED_SECONDS,
         names.PREFIX_FORWARD_SECONDS,
     }
-    assert {name: value for name, value in again.data.metrics.items() if name not in timed} == {
-        name: value for name, value in run.data.metrics.items() if name not in timed
+    assert {name: value for name, value in metrics_of(again).items() if name not in timed} == {
+        name: value for name, value in metrics_of(run).items() if name not in timed
     }
     assert again.data.tags[names.PREFIX_REUSED] == "true"
-    assert again.data.metrics[names.PREFIX_REUSED_SECONDS] == run.data.metrics[names.PREFIX_SECONDS]
+    assert metrics_of(again)[names.PREFIX_REUSED_SECONDS] == metrics_of(run)[names.PREFIX_SECONDS]
     other = mlflow.get_run(train(config(folder, "seed=1"), "other").run_id)
-    assert other.data.metrics[names.TEST_LOSS] != run.data.metrics[names.TEST_LOSS]
+    assert metrics_of(other)[names.TEST_LOSS] != metrics_of(run)[names.TEST_LOSS]
     assert other.data.tags[names.SPLIT_HASH] == run.data.tags[names.SPLIT_HASH]
 
 
@@ -195,7 +203,7 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
     assert (ended.data.tags[names.INTERRUPTIONS], ended.data.tags[names.SWEEP]) == ("1", f"{place}.1, {place}.2")
     assert steps_logged_twice(ended) == []
     for name in (names.VAL_LOSS, names.TEST_LOSS, names.TEST_ACCURACY, names.BEST_EPOCH):
-        assert ended.data.metrics[name] == run.data.metrics[name]
+        assert metrics_of(ended)[name] == metrics_of(run)[name]
     pd.testing.assert_frame_equal(
         read_csv(ended, names.PREDICTIONS_FILE), read_csv(run, names.PREDICTIONS_FILE), check_exact=True
     )

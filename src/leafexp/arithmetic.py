@@ -6,8 +6,11 @@ import platform
 import re
 from pathlib import Path
 
-# oneDNN, XLA and TensorFlow's switches between ways of computing the same.
-_SWITCHES = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_", "DNNL_", "XLA_FLAGS", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
+# oneDNN, XLA and TensorFlow's switches between ways of computing the same; oneDNN's others print, profile or save time.
+_SWITCHES = re.compile(
+    "TF_ENABLE_ONEDNN_OPTS|TF_DISABLE_MKL|TF_DETERMINISTIC_OPS|TF_CUDNN_DETERMINISTIC|(TF_)?XLA_FLAGS|"
+    "NVIDIA_TF32_OVERRIDE|(ONEDNN|DNNL)_(?!VERBOSE|JIT_DUMP|JIT_PROFILE|JITDUMPDIR|PRIMITIVE_CACHE_CAPACITY)\\w+"
+)
 _LEVELS = ("sse4", "avx", "fma", "amx", "asimd", "sve", "bf16", "i8mm")  # beginnings of names of instruction sets
 _CPUINFO, _NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")  # Linux's
 
@@ -20,7 +23,7 @@ def arithmetic() -> tuple[str, ...]:
     """
     # As import_tensorflow sets it; this may be asked for before and after.
     environment = {"TF_ENABLE_ONEDNN_OPTS": "1"} | os.environ
-    switches = sorted(f"{name}={value}" for name, value in environment.items() if name.startswith(_SWITCHES))
+    switches = sorted(f"{name}={value}" for name, value in environment.items() if _SWITCHES.fullmatch(name))
     return (platform.machine(), *_instruction_sets(), *_gpus(), *switches)
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
-from leafexp.findings import counted, facts, leaks, remarks
-from leafexp.overrides import written
+from leafexp.findings import facts, leaks, remarks
+from leafexp.overrides import without_address, written
 from leafexp.paths import ROOT
+from leafexp.stores import scrubbed
+from leafexp.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +52,7 @@ def main() -> int:
     from leafexp.config import check
 
     try:
+        overrides, _ = without_address(overrides)
         config = check(overrides)
         check_environment()
         from leafexp.data import audit, dataset
@@ -68,10 +71,10 @@ def main() -> int:
             try:
                 audit.check(found)
             except UserError as error:
-                print(error, file=sys.stderr)
+                print(scrubbed(str(error)), file=sys.stderr)
                 return 1
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(scrubbed(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from leafexp.wording import counted
+
 _PROBES = {
     "border_probe": "class from borders alone",
     "file_probe": "class from size, format and camera",
@@ -41,11 +43,6 @@ def sizes(found: Mapping[str, Any]) -> str:
         f"{part} {counted(size['photos'], 'photo')} of {counted(size['leaves'], 'leaf', 'leaves')}"
         for part, size in found["parts"].items()
     )
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 photo`, `2 photos`; `plural` where an s does not make it."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def leaks(found: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from leafexp.arithmetic import arithmetic
-from leafexp.cache import key_of, write_whole
+from leafexp.arrays import key_of, write_whole
 from leafexp.paths import cache_folder
 from leafexp.training.phases import plan
 
@@ -25,7 +25,9 @@ _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"
 _SPLIT = {"validation_share", "test_share", "split_seed"}
 _SOURCES = ("data", "models", "training", "run.py", "backend.py")
 # The photos stand for what these make.
-_SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tables", "spelling", "audit"))
+_SOURCES_ELSEWHERE = tuple(
+    f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling", "audit")
+)
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 _DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 

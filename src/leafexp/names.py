@@ -61,6 +61,37 @@ def epochs_to(percent: int) -> str:
     return f"epochs_to_{percent}"
 
 
+# In MLflow's page the metrics of a section fold together, by their names; what stands first there has none. The table
+# gives a section's metrics, or how they begin. Earlier versions had no sections.
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "timing": (*TIMINGS, IMAGES_PER_SECOND, TOTAL_SECONDS, "prefix_", STEADY_COMPUTE_SECONDS),
+    "phases": (LEARNING_RATE, OPTIMIZER_STEPS, f"{PARAMS_TRAINABLE}_", f"{PARAMS_NON_TRAINABLE}_"),
+    "photos": (TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES),
+    "memory": (PEAK_MEMORY_MB,),
+    "params": ("params_",),
+    "audit": ("audit_",),
+    "epochs": ("epochs_to_",),
+    "best": ("best_",),
+    "test": (TEST_LOSS, TEST_MACRO_F1),
+}
+
+
+def in_section(metric: str) -> str:
+    """A metric's name in the store: `timing/epoch_seconds`, `audit/border_accuracy`, `loss`."""
+    for section, begins in _SECTIONS.items():
+        if metric.startswith(begins):
+            return f"{section}/{metric.removeprefix(f'{section}_')}"
+    return metric
+
+
+def without_section(name: str) -> str:
+    """The metric that a name in the store stands for, with a section or, as of earlier versions, without."""
+    section, slash, rest = name.partition("/")
+    if not slash or section not in _SECTIONS:
+        return name
+    return rest if in_section(rest) == name else f"{section}_{rest}"
+
+
 # Tags.
 ROW = "row"  # the row's name in the comparison, for example MobileNetV2_partial
 MODEL = "model"
@@ -75,10 +106,12 @@ SPLIT_HASH = "split_hash"
 TEST_HASH = "test_hash"  # of the test photos: accuracies compare where it is equal
 WEIGHTS_SOURCE = "weights_source"  # in words: "none (random)", "ImageNet, Keras host", ...
 WEIGHTS_SHA256 = "weights_sha256"
+LIBRARIES = "libraries"  # the versions of those that compute
 THREADS = "threads"  # that a run computed with; another number rounds sums otherwise
 PREFIX_REUSED = "prefix_reused"  # "true": an earlier run had computed frozen layers of this one
 PRETRAINED = "pretrained"  # "true" or "false"
 CONTROL = "control"  # "true": layers with random weights stay frozen; prices the pretraining
+DESCRIPTION = "mlflow.note.content"  # what MLflow's page of the run shows as its description
 COMMAND = "command"  # what to type to make this run again
 ERROR = "error"  # why a run failed
 IDENTITY = "identity"  # SHA-256 of all that decides the run's result

@@ -1,7 +1,6 @@
 """One training run, from its configuration to its tracked results."""
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
+from leafexp.arrays import CHECKPOINTS
 from leafexp.backend import import_tensorflow
-from leafexp.cache import CHECKPOINTS
 from leafexp.errors import UserError
-from leafexp.findings import remarks, sizes
-from leafexp.notes import note
 from leafexp.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from leafexp.config import Config
-    from leafexp.data.dataset import Dataset
     from leafexp.models.pretrained import Source
     from leafexp.tracking.run import TrackedRun
 
@@ -87,26 +83,31 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
         # Without its photos or weights a run has no identity, but it has failed nevertheless.
         with run.tracked(store, row, tags, settings):
             raise
-    tags[names.IDENTITY] = deciding(config, photos, weights).sha256
-    with claim.held(tags[names.IDENTITY]):
-        earlier = claim.look_up(store, tags[names.IDENTITY])
-        if earlier.finished and not config.rerun:
-            claim.join_sweep(store, earlier.finished, str(config.sweep))
-            _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
-            return Result(earlier.finished.info.run_id, skipped=True)
-        unfinished = earlier.unfinished
-        if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
-            log.warning(
-                "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
-                unfinished.info.run_id,
-            )
-            unfinished = None
-        with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
-            if unfinished and names.LOSS in unfinished.data.metrics:
-                print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-            _train(config, catalog, row, tracked, weights, beside)
-        _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
-    return Result(tracked.run_id, skipped=False)
+    decided = deciding(config, photos, weights)
+    tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
+    with claim.held(decided.sha256):
+        while True:
+            earlier = claim.look_up(store, decided.sha256)
+            if earlier.finished and not config.rerun:
+                claim.join_sweep(store, earlier.finished, str(config.sweep))
+                _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
+                return Result(earlier.finished.info.run_id, skipped=True)
+            unfinished = earlier.unfinished
+            if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
+                log.warning(
+                    "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
+                    unfinished.info.run_id,
+                )
+                unfinished = None
+            try:
+                with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
+                    if unfinished and names.LOSS in unfinished.data.metrics:
+                        print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
+                    _train(config, catalog, row, tracked, weights, beside)
+            except claim.Met:
+                continue
+            _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
+            return Result(tracked.run_id, skipped=False)
 
 
 def _train(
@@ -115,14 +116,12 @@ def _train(
     """What is tracked of a run, from the photos to the model."""
     tf = import_tensorflow()
     import keras
-    import pandas as pd
 
     from leafexp import config as configuration
+    from leafexp import results
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
-    from leafexp.tracking import pictures
-    from leafexp.tracking.machine import peak_memory_mb
-    from leafexp.training import evaluation, freeze, phases
+    from leafexp.training import evaluation, phases
     from leafexp.training.checkpoint import Checkpoint, EpochRow
     from leafexp.training.fit import Speed, fit
     from leafexp.training.optimizer import learning_rate_schedule
@@ -143,7 +142,7 @@ def _train(
         },
     )
 
-    _audit(dataset, data.audit, run)
+    results.track_audit(run, dataset, data.audit)
 
     # One process, many models: its warnings of repeated tracing are about that.
     tf.get_logger().setLevel("ERROR")
@@ -195,77 +194,13 @@ def _train(
         config.seed,
         on_epoch,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
-        Checkpoint(_checkpoint_file(run.run_id)),
+        Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
         quiet=bool(beside),
     )
 
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
-    last_phase = fitted.phases.iloc[-1]
-    trainable, non_trainable = last_phase[names.PARAMS_TRAINABLE], last_phase[names.PARAMS_NON_TRAINABLE]
-    reused = fitted.phases[names.PREFIX_REUSED_SECONDS].gt(0).any()
-    run.log_tags({names.PREFIX_REUSED: str(reused).lower()})
-    run.log_results(
-        {
-            names.PARAMS_TOTAL: trainable + non_trainable,
-            names.PARAMS_TRAINABLE: trainable,
-            names.PARAMS_NON_TRAINABLE: non_trainable,
-            names.TOTAL_SECONDS: fitted.total_seconds,
-            names.PREFIX_SECONDS: fitted.phases[names.PREFIX_SECONDS].sum(),
-            names.PREFIX_REUSED_SECONDS: fitted.phases[names.PREFIX_REUSED_SECONDS].sum(),
-            names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
-            names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,
-            names.PEAK_MEMORY_MB: peak_memory_mb(),
-            names.OPTIMIZER_STEPS: steps * config.epochs,
-            names.BEST_EPOCH: fitted.best_epoch,
-            names.BEST_VAL_ACCURACY: fitted.history[names.VAL_ACCURACY].max(),
-            **evaluation.score(predictions, dataset.classes),
-            **evaluation.milestones(fitted.history),
-            **{
-                names.in_phase(metric, phase["phase"]): phase[metric]
-                for phase in fitted.phases.to_dict("records")
-                for metric in (names.PARAMS_TRAINABLE, names.PARAMS_NON_TRAINABLE)
-            },
-        }
-    )
-    run.log_tables(
-        {
-            names.LAYERS_FILE: pd.DataFrame(freeze.layer_table(model)),
-            names.PHASES_FILE: fitted.phases,
-            names.HISTORY_FILE: fitted.history,
-            names.PREDICTIONS_FILE: predictions,
-        }
-    )
-    worst = pictures.worst_photos(predictions, dataset.classes, dataset.pixels, dataset.rows("test"))
-    run.log_text(worst, names.WORST_PHOTOS_FILE)
-    run.log_picture(pictures.confusion_matrix(predictions, dataset.classes, row), names.CONFUSION_FILE)
-    run.log_picture(pictures.curves(fitted.history, fitted.best_epoch, row), names.CURVES_FILE)
-    example = dataset.pixels[dataset.rows("test")[:1]]
-    probabilities = evaluation.probabilities(predictions, dataset.classes)[:1]
-    run.log_model(model, example, probabilities, dataset.classes)
-
-
-def _audit(dataset: "Dataset", policy: str, run: "TrackedRun") -> None:
-    """Track what the audit of the photos finds; stop where the split leaks, unless the policy is `warn`."""
-    from leafexp.data import audit
-
-    found = audit.audit(dataset)
-    run.log_text(json.dumps(found, indent=1), names.AUDIT_FILE)
-    exact, near = found["exact_duplicates"], found["near_duplicates"]
-    run.log_results(
-        {
-            names.AUDIT_EXACT_DUPLICATES: exact["pairs"],
-            names.AUDIT_NEAR_DUPLICATES: near["pairs"],
-            names.AUDIT_ACROSS_SPLITS: exact["across_splits"] + near["across_splits"],
-            names.AUDIT_GROUPS_ACROSS_SPLITS: found["groups_across_splits"],
-            names.AUDIT_BORDER_ACCURACY: found["border_probe"]["accuracy"],
-            names.AUDIT_FILE_ACCURACY: found["file_probe"]["accuracy"],
-            names.AUDIT_THUMBNAIL_ACCURACY: found["thumbnail_neighbour"]["accuracy"],
-        }
-    )
-    if policy == "error":
-        audit.check(found)
-    for line in (f"{sizes(found)}.", *remarks(found)):
-        note(line)
+    run.log_results({names.OPTIMIZER_STEPS: steps * config.epochs})
+    results.track(run, row, model, fitted, dataset, predictions)
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":

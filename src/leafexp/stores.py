@@ -82,6 +82,8 @@ def _check_usable(uri: str) -> None:
     unreadable = f"{address} can't be read. In a password, @ is written %40, / %2F, : %3A, ? %3F and # %23."
     if not _ADDRESS.fullmatch(uri):
         raise UserError(unreadable)
+    if "," in uri.partition("://")[2].rpartition("@")[2].partition("/")[0]:
+        raise UserError(f"{address} names several servers. Expected one, or {scheme}:///NAME?host=ONE&host=TWO.")
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
@@ -134,19 +136,30 @@ def check_answers(uri: str) -> None:
 
 def shown(uri: str) -> str:
     """The address as it may be shown: without a user's name, a password and what follows a question mark."""
-    if uri.startswith("sqlite"):
+    if uri.startswith("sqlite:///"):
         return f"{uri.partition('?')[0]}?{_HIDDEN}" if "?" in uri else uri
     read = _ADDRESS.fullmatch(uri)
     if read is None:  # who knows what part of it is a password
         scheme, separator, _ = uri.partition("://")
-        return f"{scheme}://{_HIDDEN}" if separator else scrubbed(uri)
+        if separator:
+            return f"{scheme}://{_HIDDEN}"
+        return scrubbed(uri) if re.fullmatch(r"[\w.:+/\\ -]*", uri) else _HIDDEN
     scheme, user, host, path, query = read.groups()
     user = f"{_HIDDEN}@" if user is not None else ""
     return f"{scheme}://{user}{host}{path or ''}{query[0] + _HIDDEN if query else ''}"
 
 
+def link(uri: str) -> str:
+    """A server's address as a link can hold it: without a user's name, a password and what follows a question mark."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+
+
 def scrubbed(text: str, *addresses: str) -> str:
-    """The text without the secrets of this process's environment and of the given addresses."""
+    """The text without the secrets of this process's environment and of the given addresses.
+
+    Of other addresses the name and the password are taken out, whoever wrote them.
+    """
     found = [os.environ.get(name, "") for name in _CREDENTIALS]
     for address in (*addresses, *(os.environ.get(name, "") for name in _ADDRESSES)):
         found += _secrets(address)

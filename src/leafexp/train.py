@@ -1,6 +1,9 @@
 """The command line of training: one run, or with -m every combination of the values given."""
 
+import contextlib
+import io
 import os
+import re
 import shlex
 import sys
 import time
@@ -14,6 +17,7 @@ from leafexp.errors import UserError
 from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
 from leafexp.outcomes import Outcome
+from leafexp.overrides import without_address, written
 from leafexp.paths import CONF_DIR, ROOT
 
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ def _run(arguments: list[str]) -> int:
     from leafexp import config as configuration
 
     try:
-        arguments, given = _without_address(arguments)
+        arguments, given = without_address(arguments)
         overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
         config = configuration.check(overrides, _option(arguments, "--config-dir", "-cd"))
         uri = given or config.tracking.uri or stores.default_uri()
@@ -101,9 +105,17 @@ def _run(arguments: list[str]) -> int:
             print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
     _sum_up(store, sweep)
     if code > 1:
+        open_address = given and stores.shown(given) == given
+        again = [
+            "python",
+            "-m",
+            "leafexp.train",
+            *arguments,
+            *([f"tracking.uri={written(given)}"] if open_address else []),
+        ]
+        where = "" if open_address or not given else "\nwith MLFLOW_TRACKING_URI set to the address of tracking.uri"
         print(
-            "Interrupted. What is finished is kept; the same command goes on from here:\n"
-            f"  {shlex.join(['python', '-m', 'leafexp.train', *arguments, *_shown_address(given)])}",
+            f"Interrupted. What is finished is kept; the same command goes on from here:\n  {shlex.join(again)}{where}",
             file=sys.stderr,
         )
     return code
@@ -112,53 +124,29 @@ def _run(arguments: list[str]) -> int:
 def _show(arguments: list[str]) -> None:
     """Let Hydra show what it is asked for, and no address that may be secret."""
     try:
-        arguments, uri = _without_address(arguments)
+        arguments, uri = without_address(arguments)
     except UserError as error:
         sys.exit(stores.scrubbed(str(error)))
-    sys.argv[1:] = [*arguments, *_shown_address(uri)]
-    _hydra()
+    sys.argv[1:] = [*arguments, *([f"tracking.uri={written(stores.shown(uri))}"] if uri else [])]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            _hydra()
+    finally:
+        # An address may stand in a YAML file as well: under its key, or as what was asked for.
+        text = re.sub(r"(?m)^(\s*uri: )(.+)$", lambda found: found[1] + _shown_value(found[2]), printed.getvalue())
+        text = re.sub(r"[\w+.-]+:/{1,2}[^\s'\"]+", lambda found: stores.shown(found[0]), text)
+        print(stores.scrubbed(text), end="")
 
 
-def _without_address(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters."""
-    kept, found = [], None
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if key == "tracking.uri" and equals:
-            found = _address(value)
-        elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
-            raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
-        else:
-            kept.append(argument)
-    return kept, found
-
-
-def _address(value: str) -> str | None:
-    """An address as it was typed, with or without quotes of its own, or made from the environment: ${oc.env:NAME}."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    if "${" in value:
-        try:
-            value = str(OmegaConf.create({"uri": value}).uri)
-        except OmegaConfBaseException as error:
-            raise UserError(f"tracking.uri: {str(error).splitlines()[0]}") from None
-    if value.count("://") > 1:
-        raise UserError("tracking.uri takes one address: a sweep is kept in one store.")
-    return None if value in ("", "null") else value
-
-
-def _shown_address(uri: str | None) -> list[str]:
-    return [f"tracking.uri='{stores.shown(uri)}'"] if uri else []
+def _shown_value(yaml: str) -> str:
+    value = yaml.strip("'\"")
+    return yaml if value == "null" or "${" in value else written(stores.shown(value))
 
 
 def _sum_up(store: "Store", sweep: str) -> None:
     """Print the sweep's table, what is missing from it and where to look further."""
-    from leafexp.report.read.collect import collect
-    from leafexp.report.read.collect import why_not
+    from leafexp.report.read.collect import collect, why_not
     from leafexp.report.show.terminal import sweep_table
 
     cells = outcomes.read(sweep)

@@ -264,7 +264,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     [
         "os.system",
         "pathlib.Path.touch",
-        "leafexp.cache.np.load",  # reached through an import
+        "leafexp.arrays.np.load",  # reached through an import
         "leafexp.models.cnn.keras.models.load_model",
         "leafexp.models.pretrained.subprocess.run",
         "leafexp.data.catalog.shutil.rmtree",

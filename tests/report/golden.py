@@ -5,6 +5,7 @@
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,19 +172,24 @@ def make_predictions(right: int, first_wrong: int) -> pd.DataFrame:
     )
 
 
-def log_runs(client: Any, experiment_id: str, runs: list[Run], scratch: Path) -> list[str]:
-    """Write runs into a store as the training does: flat, one value an epoch, predictions as an artifact; their ids."""
+def log_runs(
+    client: Any, experiment_id: str, runs: list[Run], scratch: Path, stored: Callable[[str], str] = names.in_section
+) -> list[str]:
+    """Write runs into a store as the training does: flat, one value an epoch, predictions as an artifact; their ids.
+
+    `stored` gives the names of metrics; `str` those of earlier versions.
+    """
     from mlflow.entities import Metric, Param, RunTag
 
     run_ids = []
     for run in runs:
         run_id = client.create_run(experiment_id, start_time=run.started, run_name=run.name).info.run_id
         points = [
-            Metric(str(name), value, int(epoch), int(epoch))
+            Metric(stored(str(name)), value, int(epoch), int(epoch))
             for name, column in run.curves.items()
             for epoch, value in column.items()
         ]
-        once = [Metric(key, value, 0, 0) for key, value in run.metrics.items() if key not in run.curves]
+        once = [Metric(stored(key), value, 0, 0) for key, value in run.metrics.items() if key not in run.curves]
         tags = [RunTag(key, value) for key, value in run.tags.items() if value]
         client.log_batch(run_id, [*points, *once], [Param(*item) for item in run.params.items()], tags)
         if run.predictions is not None:

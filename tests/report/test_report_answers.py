@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run, study_runs
-
-from leafexp import names
 from leafexp.report.answers import Answer, answer_questions, headline
 from leafexp.report.budget import matched_view
-from leafexp.report.read.collect import Run, Selection, configurations_tried
 from leafexp.report.comparisons import compare
 from leafexp.report.content import data_facts, make_report, notes, warnings
-from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
 from leafexp.report.wording import counted
+
+from leafexp import names
+from leafexp.report.read.collect import Run, Selection, configurations_tried
+from leafexp.report.rows import make_rows
 
 SHARE = re.compile(r"\b[01]\.\d{4}\b")
 

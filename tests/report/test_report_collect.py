@@ -7,14 +7,14 @@ from urllib.request import url2pathname
 
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run, study_runs
+from leafexp.report.content import make_report, unfinished_runs, warnings
+from leafexp.report.render import write_report
 
 from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each
-from leafexp.report.content import make_report, unfinished_runs, warnings
-from leafexp.report.render import write_report
-from leafexp.report.rows import groups_to_compare, make_rows
 from leafexp.report.read.store import default_tracking_uri, open_client
+from leafexp.report.rows import groups_to_compare, make_rows
 from leafexp.stores import shown
 
 

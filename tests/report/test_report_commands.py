@@ -7,11 +7,11 @@ from pathlib import Path
 
 from golden import study_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from leafexp.report.commands import command
 
 from leafexp import names
 from leafexp.config import check
 from leafexp.report.read.collect import Run
-from leafexp.report.commands import command
 from leafexp.report.rows import make_rows
 
 ARMS = "model=mnv2 freeze=frozen,unfrozen"

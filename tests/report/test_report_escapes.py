@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from golden import study_run, study_runs
-
-from leafexp import names
-from leafexp.report.read.collect import Run, Selection
 from leafexp.report.content import Report, make_report
-from leafexp.report.figures import draw_figures
-from leafexp.report.page import make_page
 from leafexp.report.render import as_csv, as_markdown, as_text
-from leafexp.report.rows import make_rows
 from leafexp.report.table import make_table, print_table
 from leafexp.report.wording import in_markdown
+
+from leafexp import names
+from leafexp.report.figures import draw_figures
+from leafexp.report.page import make_page
+from leafexp.report.read.collect import Run, Selection
+from leafexp.report.rows import make_rows
 
 NASTY = [
     "a|b",

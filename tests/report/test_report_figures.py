@@ -5,8 +5,8 @@ import pytest
 from golden import study_run, study_runs
 from matplotlib.image import imread
 
-from leafexp.report.read.collect import Run
 from leafexp.report.figures import WITHOUT_LABEL, accuracy_vs_time, draw_figures, spread, validation_curves
+from leafexp.report.read.collect import Run
 from leafexp.report.rows import make_rows
 
 

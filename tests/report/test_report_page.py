@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from golden import CLASSES, STUDY, study_run
+from leafexp.report.content import make_report
+from leafexp.report.table import shown_table
 from PIL import Image
 
 from leafexp import names
-from leafexp.report.read.collect import Run, Selection
-from leafexp.report.content import make_report
 from leafexp.report.page import make_page
-from leafexp.report.table import shown_table
+from leafexp.report.read.collect import Run, Selection
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "<script>alert('x')</script>"

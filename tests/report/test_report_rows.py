@@ -1,11 +1,11 @@
 import pandas as pd
 import pytest
 from golden import STUDY, STUDY_ACCURACIES, TEST_IMAGES, study_run, study_runs
+from leafexp.report.table import make_table, print_table
 
 from leafexp import names
 from leafexp.report.read.collect import Run, newest_of_each
 from leafexp.report.rows import groups_to_compare, make_rows
-from leafexp.report.table import make_table, print_table
 
 
 def labels(runs: list[Run]) -> list[str]:

@@ -3,8 +3,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-
 from leafexp.report.statistics import (
     bootstrap_interval,
     discordant_photos,
@@ -16,6 +14,7 @@ from leafexp.report.statistics import (
     wilson_interval,
 )
 from leafexp.report.wording import count, four_digits, p_value
+from scipy import stats
 
 
 @pytest.mark.parametrize(

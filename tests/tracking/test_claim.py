@@ -15,6 +15,7 @@ from leafexp.paths import cache_folder
 from leafexp.tracking import claim
 from leafexp.tracking.run import tracked
 from leafexp.tracking.store import Store, open_store
+from leafexp.training.checkpoint import Checkpoint, Progress
 
 
 @pytest.fixture(scope="module")
@@ -50,25 +51,19 @@ def begin(store: Store, tags: dict[str, str], **changed: str) -> str:
     return str(MlflowClient(store.uri).create_run(store.experiment_id, tags=all_tags).info.run_id)
 
 
-def test_only_a_process_known_to_be_gone_is_ended_at_once(
-    store: Store, other: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    boot = {"boot": "earlier"}
-    monkeypatch.setitem(claim._machine(), "machine", "id@field")
+def test_only_a_process_known_to_be_gone_is_ended_at_once(store: Store, other: dict[str, str]) -> None:
     lives = {
         "lives": begin(store, other),
         "is called otherwise": begin(store, other | {names.HOST: "other"}),
         "has a clock of its own": begin(store, other | {names.HEARTBEAT: "9"}),
         "is in another container": begin(store, other, namespace="pid:[1]", pid="999999999"),
-        "is on another machine": begin(store, other, **boot, machine="id@elsewhere"),
-        "is in a container of another machine": begin(store, other, **boot, machine=""),
-        "is noted as before": begin(store, other, boot="", namespace="", machine=""),
+        "is on another machine, or was before a power cut": begin(store, other, boot="earlier"),
+        "is noted as before": begin(store, other, boot="", namespace=""),
     }
     gone = {
         "ended": begin(store, other, pid="999999999"),
         "has its number no more": begin(store, other, start="1"),
         "was trained here before": begin(store, claim.claim()),
-        "was cut off by a power cut": begin(store, other, **boot, machine="id@field"),
     }
     client = MlflowClient(store.uri)
     foreign = client.create_run(store.experiment_id, tags={names.HEARTBEAT: "none"}).info.run_id
@@ -84,8 +79,8 @@ def test_a_heartbeat_that_stands_still_is_of_a_dead_run_and_one_that_moves_is_no
     store: Store, other: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = MlflowClient(store.uri)
-    still = begin(store, other, boot="another", machine="")
-    moves = begin(store, other | {names.HEARTBEAT: "1"}, boot="another", machine="")
+    still = begin(store, other, boot="another")
+    moves = begin(store, other | {names.HEARTBEAT: "1"}, boot="another")
     now = 1000.0
     monkeypatch.setattr("leafexp.tracking.claim.time.monotonic", lambda: now)
     for wait in (0.0, claim.SILENT_SECONDS - 1):
@@ -105,17 +100,58 @@ def test_silence_is_longer_than_a_run_waits_for_its_store() -> None:
     assert claim.SILENT_SECONDS >= PATIENCE_SECONDS + 2 * claim.HEARTBEAT_SECONDS
 
 
-def test_a_killed_container_is_known_by_the_lock_it_held(store: Store, other: dict[str, str]) -> None:
+HOLD = """
+import time
+from leafexp.tracking import claim
+with claim.held("mine"):
+    print(claim.claim("mine"), flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_killed_process_is_known_by_the_lock_it_held_whatever_its_machine_and_container(store: Store) -> None:
+    client = MlflowClient(store.uri)
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        killed = {names.IDENTITY: "mine"} | eval(process.stdout.readline())
+        elsewhere = {"boot": "earlier", "namespace": "pid:[1]"}
+        run = begin(store, killed, **elsewhere)
+        others = [begin(store, killed, **elsewhere, lock=word) for word in ("another", "")]
+        assert claim.end_silent_runs(store) == 0
+        process.kill()
+        process.wait()
+    assert claim.end_silent_runs(store) == 1
+    assert [client.get_run(it).info.status for it in (run, *others)] == ["KILLED", "RUNNING", "RUNNING"]
     with claim.held("mine"):
-        mine = claim.claim("mine")
-        lock = dict(word.split("=", 1) for word in mine[names.PROCESS].split())["lock"]
-        ids = [begin(store, other, namespace="pid:[1]", lock=held) for held in (lock, "1:1", "")]
-        runs = [MlflowClient(store.uri).get_run(run_id) for run_id in ids]
-        assert [claim.is_gone(run, "mine") for run in runs] == [True, False, False]
+        again = client.get_run(begin(store, killed, **elsewhere))
+        assert claim.is_gone(again, held=True)
+        assert not claim.is_gone(again)
+    assert not claim.is_gone(again), "its word is gone with the lock"
 
 
-@pytest.mark.parametrize("where", ["epoch", "result", "text", "end", "error"])
-def test_a_run_whose_claim_was_lost_writes_nothing_more(store: Store, where: str) -> None:
+def test_two_machines_that_make_one_run_at_once_leave_one(
+    store: Store, other: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(store.uri)
+    monkeypatch.setattr("leafexp.tracking.claim.random.uniform", lambda *_: 0)
+    tags = {names.SWEEP: "s", names.IDENTITY: "both"}
+    theirs = begin(store, {**other, **tags}, boot="another")
+    with pytest.raises(claim.Met), tracked(store, "row", tags, {"epochs": 1}):
+        pass
+    (left,) = client.search_runs([store.experiment_id])
+    assert left.info.run_id == theirs
+    client.set_terminated(theirs, "FINISHED")
+    with tracked(store, "row", tags, {"epochs": 1}) as run:
+        # Of a call that the server answered too late.
+        made = client.get_run(run.run_id)
+        twin = client.create_run(store.experiment_id, tags=made.data.tags)
+        claim.check_alone(store, made, "both")
+    assert {it.info.run_id for it in client.search_runs([store.experiment_id])} == {theirs, run.run_id}
+    assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
+
+
+@pytest.mark.parametrize("where", ["epoch", "checkpoint", "result", "text", "end", "error"])
+def test_a_run_whose_claim_was_lost_writes_nothing_more(store: Store, where: str, tmp_path: Path) -> None:
     client = MlflowClient(store.uri)
 
     def taken() -> None:
@@ -124,6 +160,8 @@ def test_a_run_whose_claim_was_lost_writes_nothing_more(store: Store, where: str
             client.set_tag(run.run_id, names.CLAIM, "another's")
             if where == "epoch":
                 run.log_epoch({name: 1.0 for name in names.EPOCH_METRICS} | {"epoch": 1, names.TIMESTAMP: 1})
+            elif where == "checkpoint":
+                Checkpoint(saved, run.still_ours).save(Progress())
             elif where == "result":
                 run.log_results({names.TEST_ACCURACY: 1.0})
             elif where == "text":
@@ -132,6 +170,8 @@ def test_a_run_whose_claim_was_lost_writes_nothing_more(store: Store, where: str
                 raise ValueError("of the run itself")
 
     ids: list[str] = []
+    saved = tmp_path / "saved.npz"
+    Checkpoint(saved).save(Progress(seconds=1))
     expected = ValueError if where == "error" else claim.ClaimLost
     with pytest.raises(expected):
         taken()
@@ -139,6 +179,10 @@ def test_a_run_whose_claim_was_lost_writes_nothing_more(store: Store, where: str
     assert (after.info.status, dict(after.data.metrics)) == ("RUNNING", {})
     assert names.ERROR not in after.data.tags
     assert [file.path for file in client.list_artifacts(ids[0])] == [names.CONFIG_FILE]
+    kept = Checkpoint(saved).load()
+    assert kept is not None
+    assert kept.seconds == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["saved.npz"]
 
 
 def test_a_run_taken_up_has_a_new_claim(store: Store) -> None:

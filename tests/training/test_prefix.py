@@ -2,7 +2,9 @@
 
 import importlib
 import linecache
+import os
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +20,7 @@ from leafexp.data.dataset import Dataset
 from leafexp.paths import CONF_DIR
 from leafexp.training import evaluation, freeze, prefix
 from leafexp.training.fit import Fit, Speed, fit
+from leafexp.training.layer_code import Untold
 from leafexp.training.optimizer import Adam
 from leafexp.training.phases import Phase, plan
 from tests.training.test_fit import HEAD_THEN, assert_identical, small_model, train
@@ -272,6 +275,80 @@ def test_the_code_of_an_own_layer_is_in_the_key(
         return features_key(keras.Model(inputs, Own()(inputs)), dataset)
 
     assert closed_over(2.0) == closed_over(2.0) != closed_over(3.0)
+
+
+HELPED = """
+import keras
+import own_helper
+from own_helper import scaled
+
+class Helped(keras.layers.Layer):
+    def __init__(self, held, **options):
+        super().__init__(**options)
+        self.held = held
+
+    def get_config(self):
+        return super().get_config()
+
+    def call(self, inputs):
+        return scaled(inputs) + own_helper.OFFSET
+"""
+
+
+def test_what_an_own_layer_finds_elsewhere_is_in_the_key(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_helped.py").write_text(HELPED)
+    helper = "FACTOR = 2\nOFFSET = 1\n\ndef scaled(inputs):\n    return inputs * FACTOR\n"
+    (tmp_path / "own_helper.py").write_text(helper)
+    helped, values = importlib.import_module("own_helped"), importlib.import_module("own_helper")
+
+    def key(held: object = None) -> str:
+        inputs = keras.Input((32, 32, 3))
+        return features_key(keras.Model(inputs, helped.Helped(held)(inputs)), dataset)
+
+    usual = key()
+    assert key() == usual
+    table = np.arange(5000.0)
+    other = table.copy()
+    other[2500] = 0
+    held = [table, other, [table], {"a": 1, "b": {2, 3}}, {"a": 1, "b": {2, 4}}, keras.regularizers.L2(0.1)]
+    assert len({usual, *map(key, held)}) == 1 + len(held)
+    for name in ("FACTOR", "OFFSET"):
+        with monkeypatch.context() as patch:
+            patch.setattr(values, name, 5)
+            assert key() != usual, name
+    with pytest.raises(Untold), open(os.devnull) as file:
+        key(file)
+
+
+def test_a_key_is_the_same_in_each_process(tmp_path: Path) -> None:
+    (tmp_path / "own_helped.py").write_text(HELPED)
+    (tmp_path / "own_helper.py").write_text("OFFSET = {'b', 'a', 'c'}\n\ndef scaled(inputs):\n    return inputs\n")
+    code = "from own_helped import Helped; from leafexp.training.layer_code import layer_code; "
+    code += "print(layer_code(Helped({'x': {'q', 'r', 's'}})))"
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{tmp_path}:{os.pathsep.join(sys.path)}"},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(keys) == 1
+
+
+def test_frozen_layers_that_no_key_can_name_are_computed_each_epoch(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untold(_: object) -> str:
+        raise Untold("TextIOWrapper")
+
+    monkeypatch.setattr("leafexp.training.prefix.layer_code", untold)
+    trained = train(dataset, {"head": Phase("head", batch_norm="inference")}, epochs=1)
+    assert list(trained[1].phases["cached_layers"]) == [0]
+    assert "holds what no key can name: TextIOWrapper." in caplog.text
 
 
 def test_nothing_is_computed_once_behind_augmentation() -> None:

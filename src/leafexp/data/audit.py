@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from leafexp.cache import kept, key_of
+from leafexp.arrays import kept, key_of
 from leafexp.data.dataset import Dataset
 from leafexp.data.duplicates import EXACT, Pairs, duplicates
 from leafexp.data.spelling import SPLITS

@@ -11,9 +11,9 @@ import pandas as pd
 from leafexp.data import folders, leafsim, tables
 from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
-from leafexp.findings import counted
 from leafexp.locks import file_lock
 from leafexp.notes import note
+from leafexp.wording import counted
 
 
 def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:

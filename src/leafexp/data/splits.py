@@ -8,8 +8,8 @@ from sklearn.model_selection import train_test_split
 
 from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError, did_you_mean
-from leafexp.findings import counted
 from leafexp.notes import note
+from leafexp.wording import counted
 
 UNUSED = "unused"  # training photos that data.train_per_class leaves out
 

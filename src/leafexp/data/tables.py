@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from leafexp.data.spelling import as_seen, printable
 from leafexp.errors import UserError, did_you_mean
-from leafexp.findings import counted
 from leafexp.notes import note
+from leafexp.wording import counted
 
 COLUMNS = ("path", "label", "group", "split")
 _DELIMITERS = ",;\t|"

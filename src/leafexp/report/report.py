@@ -28,7 +28,7 @@ class Report:
         selection: which runs these are, and what was left out.
         rows: in the order in which they are shown.
         main: the rows that share photos and settings and that the questions are about; the largest such group.
-        accuracies: the estimate of each row by label, with its 95 % interval; rows whose predictions can't be used lack.
+        accuracies: of each row by label, with its 95 % interval; rows whose predictions can't be used lack.
         comparisons: the planned ones, of all groups.
         effects: of settings that the study varies.
         answers: the answer of each group of rows that share photos and settings, `main`'s first, with its rows.
@@ -66,7 +66,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
     )
     answers = tuple((tuple(group), answer(group, comparisons)) for group in groups)
     main, first = answers[0]
-    questions = (q1(main, comparisons, first), q2(main, comparisons, first), q3(main, comparisons, found))
+    questions = (q1(main, comparisons, first, detect), q2(main, comparisons, first), q3(main, comparisons))
     return Report(
         selection,
         tuple(rows),

@@ -2,7 +2,8 @@
 
 A process that trains a run writes a claim, a word of its own, and then a heartbeat every half minute. Another takes the
 run up if that process is known to be gone, or if it has seen the heartbeat stand still for longer than a run waits for
-its store. Clocks and names of hosts are not trusted: they move, and they are shared. Who has lost its claim stops.
+its store. Clocks, names of hosts and ids of machines are not trusted: they move, and they are shared. Who has lost its
+claim stops as soon as it can read that: a run that was cut off from its store for so long may be taken over meanwhile.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import functools
 import logging
 import os
 import platform
+import random
 import socket
 import time
 import uuid
@@ -23,7 +25,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.cache import RUNNING
+from leafexp.arrays import RUNNING, write_whole
 from leafexp.errors import UserError
 from leafexp.locks import file_lock, system_locks
 from leafexp.paths import cache_folder
@@ -36,11 +38,15 @@ SILENT_SECONDS = PATIENCE_SECONDS + 10 * HEARTBEAT_SECONDS  # a heartbeat that s
 _LOOK_SECONDS = 5
 MAX_TAG_CHARACTERS = 5000
 _PROC = Path("/proc")
-_OUTSIDE_CONTAINERS = "pid:[4026531836]"  # Linux's number for the processes' first namespace, the same everywhere
+_MOST_APART_SECONDS = 3.0  # two that met in making the same run try again within so long
 
 
 class ClaimLost(UserError):
     """Another process has taken over the run that this one trains."""
+
+
+class Met(Exception):
+    """Another process made a run of the same identity at the same time; this one's run is deleted."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,9 @@ def held(identity: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if lock.lock_file == str(
-            path
-        ):  # of a lock that the system keeps; who waits finds the file gone, and makes another
+        _word_path(identity).unlink(missing_ok=True)
+        if system_locks(path.parent):
+            # Who waits finds the file gone, and makes another.
             with contextlib.suppress(OSError):
                 path.unlink()
         lock.release()
@@ -87,7 +93,7 @@ def look_up(store: Store, identity: str) -> Earlier:
             )
         )
         running = [run for run in runs if run.info.status == "RUNNING"]
-        busy = next((run for run in running if not (is_gone(run, identity) or is_silent(run))), None)
+        busy = next((run for run in running if not (is_gone(run, held=True) or is_silent(run))), None)
         if busy is None:
             break
         if not said:
@@ -103,6 +109,26 @@ def look_up(store: Store, identity: str) -> Earlier:
     finished = next((run for run in runs if run.info.status == "FINISHED"), None)
     newer = runs[: runs.index(finished)] if finished else runs
     return Earlier(finished, newer[0] if newer else None)
+
+
+def check_alone(store: Store, run: Run, identity: str) -> None:
+    """Raise Met, and delete the run that was just made, where another process has made one of the same identity.
+
+    Two machines share no lock. Each looks after it has made its run, so that at least one of them sees the other's.
+    """
+    client = MlflowClient(store.uri)
+    same = f"tags.{names.IDENTITY} = '{identity}' AND attributes.status = 'RUNNING'"
+    for other in store.patiently(lambda: client.search_runs([run.info.experiment_id], same)):
+        if other.info.run_id == run.info.run_id:
+            continue
+        if other.data.tags.get(names.CLAIM) == run.data.tags[names.CLAIM]:  # made by a call whose answer was lost
+            store.patiently(functools.partial(client.delete_run, other.info.run_id))
+            continue
+        if is_gone(other, held=True) or is_silent(other):
+            continue
+        store.patiently(lambda: client.delete_run(run.info.run_id))
+        time.sleep(random.uniform(0, _MOST_APART_SECONDS))  # by chance one begins earlier, and the other then waits
+        raise Met
 
 
 def join_sweep(store: Store, run: Run, sweep: str) -> None:
@@ -123,7 +149,7 @@ def asked_by(run: Run | None, sweep: str) -> dict[str, str]:
 
 def claim(identity: str = "") -> dict[str, str]:
     """The tags by which this process claims a run: a new word, who it is, and its first heartbeat."""
-    me = {"pid": str(os.getpid()), "start": _start(os.getpid()), **_machine(), "lock": _lock(identity)}
+    me = {"pid": str(os.getpid()), "start": _start(os.getpid()), **_machine(), "lock": _make_word(identity)}
     return {
         names.CLAIM: uuid.uuid4().hex,
         names.HOST: socket.gethostname(),
@@ -142,23 +168,21 @@ def check_claim(client: MlflowClient, run_id: str, word: str) -> None:
         )
 
 
-def is_gone(run: Run, identity: str = "") -> bool:
+def is_gone(run: Run, held: bool = False) -> bool:
     """Whether the process that trained the run is known to have ended; False where that can't be known from here.
 
     Args:
         run: says it is running.
-        identity: the run's, where this process holds it.
+        held: whether this process holds the run's identity.
     """
     words = run.data.tags.get(names.PROCESS, "").split()
     other = dict(word.split("=", 1) for word in words if "=" in word)
+    identity = run.data.tags.get(names.IDENTITY, "")
+    if other.get("lock") and other["lock"] == _word(identity) and (held or _is_free(identity)):
+        return True  # the very lock that it held as long as it lived
     here = _machine()
-    if not here["boot"] or not other.get("boot"):
+    if not here["boot"] or other.get("boot") != here["boot"]:
         return False
-    if other["boot"] != here["boot"]:
-        # Of the same machine, before it was started anew.
-        return bool(here["machine"]) and other.get("machine") == here["machine"]
-    if identity and other.get("lock", "") == _lock(identity) != "":
-        return True  # this process now has the very lock that the other held as long as it lived
     if not here["namespace"] or other.get("namespace") != here["namespace"]:
         return False
     # This process trains one run at a time, and is not at this one.
@@ -225,13 +249,41 @@ def _lock_path(identity: str) -> Path:
     return cache_folder() / RUNNING / f"{identity}.lock"
 
 
-def _lock(identity: str) -> str:
-    """Which file the identity's lock is, for this machine; empty where the system knows no locks of it."""
-    path = _lock_path(identity)
-    if not identity or not path.is_file() or not system_locks(path.parent):
+def _word_path(identity: str) -> Path:
+    return _lock_path(identity).with_suffix(".word")
+
+
+def _word(identity: str) -> str:
+    """The word of an identity's lock; empty where no process has held it, or where the system knows no locks.
+
+    It is made with the lock and goes with it, unless the process is killed: who then finds it and holds the lock knows
+    that the process is gone, also after the machine was started anew and from another container. File numbers and ids
+    of machines would not do, as copies of a machine share them.
+    """
+    try:
+        return _word_path(identity).read_text(encoding="ascii") if identity else ""
+    except (OSError, ValueError):
         return ""
-    status = path.stat()
-    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _make_word(identity: str) -> str:
+    """The word of the lock that this process holds."""
+    if not _lock_path(identity).is_file() or not system_locks(_lock_path(identity).parent):
+        return ""
+    if not _word(identity):
+        write_whole(_word_path(identity), uuid.uuid4().hex)
+    return _word(identity)
+
+
+def _is_free(identity: str) -> bool:
+    """Whether no process holds the identity's lock."""
+    lock = file_lock(_lock_path(identity), timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return False
+    lock.release()
+    return True
 
 
 @functools.cache
@@ -243,14 +295,10 @@ def _machine() -> dict[str, str]:
     except OSError:
         # Not Linux: no containers that share a machine.
         known = "" if platform.system() == "Linux" else f"{socket.gethostname()}/{uuid.getnode():x}".replace(" ", "_")
-        return {"boot": known, "namespace": "one", "machine": ""}
+        return {"boot": known, "namespace": "one"}
     if os.readlink(_PROC / "self") != str(os.getpid()):  # /proc shows another container's processes
-        return {"boot": boot, "namespace": "", "machine": ""}
-    machine = ""
-    if namespace == _OUTSIDE_CONTAINERS:
-        with contextlib.suppress(OSError):
-            machine = f"{Path('/etc/machine-id').read_text(encoding='ascii').strip()}@{socket.gethostname()}"
-    return {"boot": boot, "namespace": namespace, "machine": machine.replace(" ", "_")}
+        namespace = ""
+    return {"boot": boot, "namespace": namespace}
 
 
 def _start(pid: int) -> str:

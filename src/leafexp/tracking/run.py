@@ -23,7 +23,15 @@ from leafexp.environment import user
 from leafexp.errors import UserError
 from leafexp.interrupt import ending
 from leafexp.stores import scrubbed
-from leafexp.tracking.claim import HEARTBEAT_SECONDS, MAX_TAG_CHARACTERS, ClaimLost, asked_by, check_claim, claim
+from leafexp.tracking.claim import (
+    HEARTBEAT_SECONDS,
+    MAX_TAG_CHARACTERS,
+    ClaimLost,
+    asked_by,
+    check_alone,
+    check_claim,
+    claim,
+)
 from leafexp.tracking.machine import forget_peak_memory
 from leafexp.tracking.model import log_model
 from leafexp.tracking.store import Store, first_line
@@ -50,9 +58,15 @@ def tracked(
         tags: its tags.
         config: its configuration.
         earlier: a run that was cut off, to go on with in place of a new one.
+
+    Raises:
+        Met: another process makes a run of the same identity; look it up again.
     """
-    word = claim(tags.get(names.IDENTITY, ""))
+    identity = tags.get(names.IDENTITY, "")
+    word = claim(identity)
     run = store.patiently(lambda: _start(store, row, tags, word, earlier))
+    if identity and earlier is None:
+        check_alone(store, run, identity)
     tracked_run = TrackedRun(store, run, word[names.CLAIM])
     forget_peak_memory()
     silent = threading.Event()
@@ -90,7 +104,7 @@ class TrackedRun:
         self._word = word
         self._store = store
         self._client = MlflowClient(store.uri)
-        self._logged = set(run.data.metrics)
+        self._logged = set(map(names.without_section, run.data.metrics))
         self._taken_up = bool(run.data.params)
         self._waiting: list[Mapping[str, float | int | str]] = []
 
@@ -155,22 +169,38 @@ class TrackedRun:
         self.patiently(lambda: self._client.set_terminated(self.run_id, "FINISHED"))
 
     def give_up(self, status: str, reason: str, error: BaseException | None) -> None:
-        """Say in the store, as far as it takes it now, how and why the run ended, with the traceback of an error."""
+        """Say in the store, as far as it takes it now, how and why the run ended, with the traceback of an error.
+
+        Nothing is written where the claim is lost or can't be checked.
+        """
         try:
             check_claim(self._client, self.run_id, self._word)
+        except ClaimLost as lost:
+            log.warning("%s", lost)
+            return
+        except Exception as failure:
+            log.warning("Why and how the run ended can't be written to the tracking store: %s", first_line(failure))
+            return
+        try:
             self._client.set_tag(self.run_id, names.ERROR, scrubbed(reason)[:MAX_TAG_CHARACTERS])
             if error is not None:
                 lines = "".join(traceback.format_exception(error))
                 self._client.log_text(self.run_id, scrubbed(lines), names.TRACEBACK_FILE)
-        except ClaimLost as lost:
-            log.warning("%s", lost)
-            return
         except Exception as failure:
             log.warning("Why the run ended can't be written to the tracking store: %s", first_line(failure))
         try:
             self._client.set_terminated(self.run_id, status)
         except Exception as failure:
             log.warning("The run's end can't be written to the tracking store: %s", first_line(failure))
+
+    def still_ours(self) -> None:
+        """Raise ClaimLost where another process has taken the run over; a store that can't be asked says nothing."""
+        try:
+            check_claim(self._client, self.run_id, self._word)
+        except ClaimLost:
+            raise
+        except Exception as error:
+            log.debug("The claim can't be checked: %s", first_line(error))
 
     def beat(self) -> None:
         """Say once in the store that this process is there."""
@@ -190,7 +220,7 @@ class TrackedRun:
         """Log metrics that a run has one value of; NaN says that one does not apply, and is left out."""
         new = {name: float(value) for name, value in metrics.items() if value == value and name not in self._logged}
         now = int(time.time() * 1000)
-        metrics_now = [Metric(name, value, now, 0) for name, value in new.items()]
+        metrics_now = [Metric(names.in_section(name), value, now, 0) for name, value in new.items()]
         self.patiently(lambda: self._client.log_batch(self.run_id, metrics_now))
         self._logged |= new.keys()
 
@@ -198,6 +228,11 @@ class TrackedRun:
         """Log tags known only after the start of the run."""
         entries = [RunTag(name, value) for name, value in tags.items()]
         self.patiently(lambda: self._client.log_batch(self.run_id, tags=entries))
+
+    def describe(self, text: str) -> None:
+        """Write the run's description, unless it has one: a person may have written it."""
+        if names.DESCRIPTION not in self.patiently(lambda: self._client.get_run(self.run_id)).data.tags:
+            self.log_tags({names.DESCRIPTION: text})
 
     def log_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
         """Log tables as CSV files by artifact name."""
@@ -235,7 +270,7 @@ class TrackedRun:
             row = self._waiting[0]
             # With the time of the epoch's end, so that MLflow keeps an epoch that is logged again only once.
             metrics = [
-                Metric(name, float(row[name]), int(row[names.TIMESTAMP]), int(row["epoch"]))
+                Metric(names.in_section(name), float(row[name]), int(row[names.TIMESTAMP]), int(row["epoch"]))
                 for name in names.EPOCH_METRICS
             ]
             self._client.log_batch(self.run_id, metrics)
@@ -260,8 +295,9 @@ def _start(store: Store, row: str, tags: Mapping[str, str], word: Mapping[str, s
     run_id = earlier.info.run_id
     times = int(earlier.data.tags.get(names.INTERRUPTIONS, 0)) + 1
     # Before it says RUNNING again, so that nobody takes it for one whose process is gone.
-    for name, value in {**word, **asked, names.INTERRUPTIONS: str(times)}.items():
-        client.set_tag(run_id, name, value)
+    # All at once, so that nobody reads a claim of two halves.
+    claimed = {**word, **asked, names.INTERRUPTIONS: str(times)}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in claimed.items()])
     if names.ERROR in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, names.ERROR)
     client.update_run(run_id, status="RUNNING")

@@ -67,10 +67,10 @@ class Store:
 
     def charts_link(self, sweep: str) -> str:
         """The page of MLflow's UI with the charts of one sweep, on the server or where `mlflow ui` serves it."""
-        server = self.uri if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = stores.link(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
         where = quote(f"tags.`{names.SWEEP}` LIKE '%{sweep}%'")
         page = f"/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        return f"{stores.shown(server).rstrip('/')}{page}&searchFilter={where}"
+        return f"{server}{page}&searchFilter={where}"
 
     def ui_command(self) -> str | None:
         """What to type to serve the store, None when a server does already."""

@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,16 @@ def assign(model: keras.Model, values: Arrays) -> None:
 
 
 class Checkpoint:
-    """The file that holds a run's progress; it is whole or not there."""
+    """The file that holds a run's progress; it is whole or not there.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: where.
+        check: called before the file is replaced; raises where the run is no longer this process's.
+    """
+
+    def __init__(self, file: Path, check: Callable[[], None] = lambda: None) -> None:
         self.file = file
+        self._check = check
 
     def save(self, progress: Progress) -> None:
         """Replace what was saved before.
@@ -90,13 +97,14 @@ class Checkpoint:
         if not best_is_last:
             arrays |= {f"best/{name}": value for name, value in progress.best_variables.items()}
         arrays |= {f"optimizer/{number:06d}": value for number, value in enumerate(progress.optimizer)}
-        unfinished = self.file.with_suffix(".unfinished")
+        unfinished = self.file.with_suffix(f".{os.getpid()}.unfinished")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(unfinished, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
+            self._check()
             os.replace(unfinished, self.file)
             _sync(self.file.parent)
         except OSError as error:

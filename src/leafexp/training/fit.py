@@ -12,13 +12,14 @@ import pandas as pd
 import tensorflow as tf
 
 from leafexp import names
-from leafexp.cache import CacheTooSmall
+from leafexp.arrays import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
 from leafexp.training.kernels import faster
+from leafexp.training.layer_code import Untold
 from leafexp.training.phases import PlannedPhase
 
 log = logging.getLogger(__name__)
@@ -186,6 +187,9 @@ def _without_prefix(
         features = prefix.features(dataset, parts.prefix, batch_size, speed.cache_bytes)
     except CacheTooSmall as error:
         log.warning("Frozen layers are computed in each epoch: %s", error)
+        return model, dataset, None
+    except Untold as error:
+        log.warning("Frozen layers are computed in each epoch, as one of them holds what no key can name: %s.", error)
         return model, dataset, None
     return parts.tail, features.dataset, features
 

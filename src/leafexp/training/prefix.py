@@ -1,6 +1,5 @@
 """The frozen prefix: the part of a model before its first layer that learns, computed once for all runs."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from leafexp.arithmetic import arithmetic
-from leafexp.cache import get_or_make, key_of, take
+from leafexp.arrays import get_or_make, key_of, take
 from leafexp.data.dataset import Dataset
 from leafexp.models.pretrained import checksum
 from leafexp.training.freeze import is_random
-from leafexp.training.layer_code import layer_code
+from leafexp.training.layer_code import layer_code, told
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ def features(dataset: Dataset, prefix: keras.Model, batch_size: int, cache_bytes
 
     Raises:
         CacheTooSmall: they do not fit into the cache.
+        Untold: a layer holds something that no key can name.
     """
     images = len(dataset.table)
 
@@ -118,7 +118,7 @@ def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:
     for layer in graph["layers"]:
         layer["name"] = layer["config"]["name"] = places[layer["name"]]
         layer["config"].pop("trainable", None)
-    structure = json.dumps(_renamed(graph, places), default=str)
+    structure = told(_renamed(graph, places))
     code = [layer_code(layer) for layer in prefix.layers]
     made_by = [tf.__version__, keras.__version__, *arithmetic()]
     return key_of(made_by, dataset.pixels_hash, structure, code, checksum(prefix.weights), batch_size)

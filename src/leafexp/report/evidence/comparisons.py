@@ -76,9 +76,7 @@ def settings_varied(rows: Iterable[Row]) -> dict[str, list[tuple[Row, Row]]]:
     for one, other in combinations([row for row in rows if not row.control], 2):
         if (one.runs[0].row, one.pretrained) != (other.runs[0].row, other.pretrained):
             continue
-        unlike = [
-            key for key in {**one.settings, **other.settings} if one.settings.get(key) != other.settings.get(key)
-        ]
+        unlike = [key for key in {**one.settings, **other.settings} if one.settings.get(key) != other.settings.get(key)]
         if len(unlike) == 1:
             pair = (one, other) if _place(one, unlike[0]) > _place(other, unlike[0]) else (other, one)
             varied.setdefault(unlike[0], []).append(pair)

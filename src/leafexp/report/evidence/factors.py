@@ -49,7 +49,8 @@ def effects(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Effe
 
 def _average(pairs: Sequence[Comparison]) -> Estimate | None:
     """The mean effect, where the pairs have the same networks and no two effects are borne out to differ."""
-    single = [differences(item.one.outcomes, item.other.outcomes) for item in pairs if item.one.outcomes and item.other.outcomes]
+    seen = [(item.one.outcomes, item.other.outcomes) for item in pairs]
+    single = [differences(one, other) for one, other in seen if one and other]
     known = [values for values in single if values is not None]
     if len(known) < len(pairs) or len({values.shape for values in known}) > 1:
         return None

@@ -122,7 +122,9 @@ def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.nd
     by_leaf = _spread(cells.sum(axis=-2), count) / predictions**2
     by_network = _spread(cells.sum(axis=-1), networks) / predictions**2
     by_cell = (cells**2).sum(axis=(-2, -1)) / predictions**2
-    once = bool(((tested @ member > 0).sum(axis=0) == 1).all()) and networks > 1  # each leaf by one network: one replicate of folds
+    once = (
+        bool(((tested @ member > 0).sum(axis=0) == 1).all()) and networks > 1
+    )  # each leaf by one network: one replicate of folds
     added = np.maximum(by_network - by_cell, 0.0)
     total = np.maximum(by_leaf + by_network - by_cell, by_leaf)
     if once:

@@ -12,16 +12,16 @@ import pandas as pd
 
 from leafexp import findings, names
 from leafexp.errors import UserError
+from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
 from leafexp.report.read.settings import with_missing_settings
 from leafexp.report.read.store import ask, no_garbage_collection, open_client
-from leafexp.report.wording import counted, one_line
-from leafexp.stores import shown
+from leafexp.stores import scrubbed, shown
+from leafexp.wording import counted, one_line
 
 # The tags by which a run is known as leafexp's: every version has written them.
 MARKS = (names.ROW, names.MODEL, names.FREEZE)
-_VERBATIM = (names.ERROR, names.COMMAND)
 _MOST = 1e15  # a metric over it is MLflow's infinity, or nonsense
 
 
@@ -46,6 +46,7 @@ class Run:
     experiment: str = ""
     assumed: dict[str, str] = field(default_factory=dict)
     tracking_uri: str = field(default="", repr=False)  # it may hold a password
+    stored_metrics: tuple[str, ...] = field(default=(), repr=False)  # by their names in the store
     configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
 
     @property
@@ -227,9 +228,10 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
             name=one_line(run.info.run_name or run.info.run_id),
             status=run.info.status,
             started=run.info.start_time or 0,
-            tags={key: value if key in _VERBATIM else one_line(value) for key, value in run.data.tags.items()},
+            tags={key: _shown_tag(key, value, tracking_uri) for key, value in run.data.tags.items()},
             params={key: one_line(value) for key, value in run.data.params.items()},
-            metrics=_possible(run.data.metrics),
+            metrics=_possible({names.without_section(key): value for key, value in run.data.metrics.items()}),
+            stored_metrics=tuple(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
             experiment_id=run.info.experiment_id or "",
             experiment=experiment,
@@ -237,6 +239,13 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
         )
         for run in found
     ]
+
+
+def _shown_tag(key: str, value: str, tracking_uri: str) -> str:
+    """A tag as it may be shown: earlier versions wrote addresses with passwords into commands and reasons."""
+    if key == names.COMMAND:
+        return scrubbed_command(value)
+    return scrubbed(value, tracking_uri) if key == names.ERROR else one_line(value)
 
 
 def choose_sweep(runs: list[Run], experiment: str, sweep: str) -> tuple[list[Run], str, list[str]]:
@@ -286,7 +295,7 @@ def read_artifact(run: Run, name: str) -> str | None:
 
 
 def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
-    metrics = {run.run_id: run.metrics for run in runs}
+    metrics = {run.run_id: run.stored_metrics for run in runs}
     curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
     texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
     tables = [parse_predictions(text) for text in texts]

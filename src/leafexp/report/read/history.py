@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from leafexp.names import EPOCH_METRICS
+from leafexp.names import EPOCH_METRICS, in_section, without_section
 
 THREADS = 10  # as many connections as MLflow keeps open to a server
 RUNS_A_CALL = 100  # the most that an MLflow server takes
 POINTS_A_CALL = 25_000  # the most that it gives, without a word on the rest
+STORED = tuple(dict.fromkeys(name for metric in EPOCH_METRICS for name in (metric, in_section(metric))))
 
 Point = tuple[str, str, int, float]  # run, metric, epoch, value
 Job = TypeVar("Job")
@@ -23,7 +24,7 @@ def read_curves(client: Any, runs: Mapping[str, Iterable[str]]) -> dict[str, pd.
 
     Args:
         client: an MlflowClient.
-        runs: for each run's id, the metrics it has.
+        runs: for each run's id, the metrics it has, by their names in the store.
 
     Returns:
         For each run's id a table with index epoch (from 1) and a column per epoch metric that the run has.
@@ -33,7 +34,7 @@ def read_curves(client: Any, runs: Mapping[str, Iterable[str]]) -> dict[str, pd.
     if hasattr(store, "ManagedSessionMaker"):
         found = [_from_database(store, run_ids) for run_ids in _some(list(runs))]
     else:
-        having = {metric: [run_id for run_id, metrics in runs.items() if metric in metrics] for metric in EPOCH_METRICS}
+        having = {name: [run_id for run_id, metrics in runs.items() if name in metrics] for name in STORED}
         jobs = [(metric, some) for metric, run_ids in having.items() for some in _some(run_ids)]
         found = in_threads(lambda job: _from_server(client, *job), jobs)
     return _tables([point for points in found for point in points], runs)
@@ -57,7 +58,7 @@ def _from_database(store: Any, run_ids: list[str]) -> list[Point]:
     with store.ManagedSessionMaker() as session:
         found = (
             session.query(*columns)
-            .filter(SqlMetric.run_uuid.in_(run_ids), SqlMetric.key.in_(EPOCH_METRICS))
+            .filter(SqlMetric.run_uuid.in_(run_ids), SqlMetric.key.in_(STORED))
             .order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
             .all()
         )
@@ -87,10 +88,14 @@ def _one_by_one(client: Any, metric: str, run_id: str) -> list[Point]:
 def _tables(points: list[Point], runs: Mapping[str, Iterable[str]]) -> dict[str, pd.DataFrame]:
     """A table per run from all points; those of a run and metric come in the order of their timestamps."""
     long = pd.DataFrame(points, columns=["run", "metric", "epoch", "value"])
+    long["metric"] = long["metric"].map({name: without_section(name) for name in STORED})
     long = long.drop_duplicates(["run", "metric", "epoch"], keep="last").set_index(["run", "epoch"])
     by_metric = {str(metric): column.astype(float) for metric, column in long.groupby("metric")["value"]}
     wide = pd.DataFrame(by_metric, index=None if by_metric else long.index).sort_index()
     tables = {str(run_id): part.droplevel("run") for run_id, part in wide.groupby(level="run")}
     empty = pd.DataFrame(index=pd.Index([], dtype="int64", name="epoch"))
-    having = {run_id: [name for name in EPOCH_METRICS if name in metrics] for run_id, metrics in runs.items()}
+    having = {
+        run_id: [name for name in EPOCH_METRICS if name in metrics or in_section(name) in metrics]
+        for run_id, metrics in runs.items()
+    }
     return {run_id: tables.get(run_id, empty).reindex(columns=columns) for run_id, columns in having.items()}

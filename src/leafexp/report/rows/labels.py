@@ -54,9 +54,7 @@ def arm_names(rows: Sequence[tuple[str, str, dict[str, str], bool]]) -> list[str
             pretrained.
     """
     networks = {title for _, title, _, pretrained in rows if pretrained}
-    called = [
-        f"{title}, {arm}" if pretrained and len(networks) > 1 else arm for arm, title, _, pretrained in rows
-    ]
+    called = [f"{title}, {arm}" if pretrained and len(networks) > 1 else arm for arm, title, _, pretrained in rows]
     alike = Counter(called)
     full = [
         ", ".join([name, *(in_short(*item) for item in settings.items() if item != ("model.weights", "None"))])

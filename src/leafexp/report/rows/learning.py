@@ -63,8 +63,8 @@ def seconds_to(row: Row, percent: int) -> float:
 def still_gaining(row: Row) -> float:
     """Validation accuracy gained an epoch when training stopped, in shares; 0 where none is borne out.
 
-    It is the slope over the last third of the epochs, a mean over networks. It counts if its 95 % interval lies above 0:
-    over networks where there are three or more, else over the epochs of the mean curve.
+    It is the slope over the last third of the epochs, a mean over networks. It counts if its 95 % interval lies above
+    0: over networks where there are three or more, else over the epochs of the mean curve.
     """
     values = [run.curves[names.VAL_ACCURACY].dropna().to_numpy(float) for run in row.runs if len(run.curves)]
     values = [column for column in values if len(column) > _FEWEST_EPOCHS]

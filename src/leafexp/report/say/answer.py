@@ -31,7 +31,7 @@ class Answer:
 
 
 def answer(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Answer:
-    """The answer from rows that share photos and settings. The arm is chosen on validation photos, never on the test."""
+    """The answer from rows that share photos and settings; the arm is chosen on validation photos, not test photos."""
     pretrained, scratch = by_validation(row for row in rows if row.pretrained), _from_scratch(rows)
     if not pretrained or not scratch:
         return _missing(rows, pretrained, scratch)

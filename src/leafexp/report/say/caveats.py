@@ -1,6 +1,5 @@
 """What a reader must know before relying on the answer: decided by the data, the worst first."""
 
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,8 @@ from leafexp.report.read.collect import Run, Selection, why_not
 from leafexp.report.rows.budget import unequal
 from leafexp.report.rows.learning import still_gaining
 from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
-from leafexp.report.say.words import Part, Sentence, count, counted, few, in_hundred, listed, percent, rounded, say
+from leafexp.report.say.words import Part, Sentence, few, in_hundred, listed, percent, rounded, say
+from leafexp.wording import count, counted
 
 FEW_LEAVES = 50
 FEW_NETWORKS = 5
@@ -52,16 +52,20 @@ def _audited(audit: Mapping[str, Any]) -> Iterable[Caveat]:
         if pairs := audit.get(f"{kind}_duplicates", {}).get("across_splits", 0):
             yield Caveat(
                 95,
-                say(f"{counted(pairs, 'pair')} of {equal} photos {_lie(pairs)} on two sides of the split, "
-                    "so the test is easier than it looks."),
+                say(
+                    f"{counted(pairs, 'pair')} of {equal} photos {_lie(pairs)} on two sides of the split, "
+                    "so the test is easier than it looks."
+                ),
             )
         if pairs := audit.get(f"{kind}_duplicates", {}).get("other_label", 0):
             yield Caveat(45, say(f"{counted(pairs, 'pair')} of {equal} photos {_has(pairs)} two different labels."))
     if leaves := audit.get("groups_across_splits", 0):
         yield Caveat(
             94,
-            say(f"Photos of {counted(leaves, 'leaf', 'leaves')} lie on two sides of the split, "
-                "so the test is easier than it looks."),
+            say(
+                f"Photos of {counted(leaves, 'leaf', 'leaves')} lie on two sides of the split, "
+                "so the test is easier than it looks."
+            ),
         )
     for key, what, so in _PROBES:
         probe = audit.get(key)
@@ -94,8 +98,10 @@ def _largest_class(rows: Sequence[Row]) -> Iterable[Caveat]:
             weight = 85 if best - most < NEAR_LARGEST else 50
             yield Caveat(
                 weight,
-                say(f"Always answering “{largest}”, the largest class, is right on {percent(most)} of the test photos. "
-                    "Set each accuracy against that, and look at the classes one by one."),
+                say(
+                    f"Always answering “{largest}”, the largest class, is right on {percent(most)} of the test photos. "
+                    "Set each accuracy against that, and look at the classes one by one."
+                ),
             )
 
 
@@ -103,7 +109,10 @@ def _networks(comparisons: Sequence[Comparison]) -> Iterable[Caveat]:
     used = [item.networks for item in comparisons if item.verdict is not Verdict.NO_DATA]
     if used and 3 <= min(used) < FEW_NETWORKS:
         yield Caveat(
-            60, say(f"Only {few(min(used))} networks of each kind were trained; with so few an interval may be too narrow.")
+            60,
+            say(
+                f"Only {few(min(used))} networks of each kind were trained; with so few an interval may be too narrow."
+            ),
         )
 
 
@@ -117,8 +126,11 @@ def _learning(rows: Sequence[Row]) -> Iterable[Caveat]:
             epochs = row.param("epochs")
             yield Caveat(
                 70 if row.scratch else 40,
-                say(row, f" was still gaining {said} of validation accuracy an epoch when it stopped; "
-                    f"{few(int(epochs)) if epochs.isdecimal() else 'these'} epochs may be too few for it."),
+                say(
+                    row,
+                    f" was still gaining {said} of validation accuracy an epoch when it stopped; "
+                    f"{few(int(epochs)) if epochs.isdecimal() else 'these'} epochs may be too few for it.",
+                ),
             )
 
 
@@ -130,15 +142,20 @@ def _leaves(rows: Sequence[Row]) -> Iterable[Caveat]:
     if leaves == len(seen.paths):
         yield Caveat(
             65,
-            say("No two photos are known to show the same leaf. If some do, the test is easier than it looks and the "
-                "intervals are too narrow."),
+            say(
+                "No two photos are known to show the same leaf. If some do, the test is easier than it looks and the "
+                "intervals are too narrow."
+            ),
         )
     what = "photos" if leaves == len(seen.paths) else "leaves"
     if leaves < FEW_LEAVES:
         yield Caveat(68, say(f"The test has only {leaves} {what}; each interval rests on them."))
     if not any(row.folded for row in rows):
         yield Caveat(
-            52, say(f"Every network was tested on the same {count(leaves)} {what}. Another split would give other figures.")
+            52,
+            say(
+                f"Every network was tested on the same {count(leaves)} {what}. Another split would give other figures."
+            ),
         )
 
 
@@ -157,7 +174,11 @@ def _unequal(rows: Sequence[Row]) -> Iterable[Caveat]:
 
 def _mixed(rows: Sequence[Row]) -> Iterable[Caveat]:
     """What differs among the runs of a row."""
-    for what, tag in (("code commits", names.GIT_COMMIT), ("machines", names.HOST), ("numbers of threads", names.THREADS)):
+    for what, tag in (
+        ("code commits", names.GIT_COMMIT),
+        ("machines", names.HOST),
+        ("numbers of threads", names.THREADS),
+    ):
         mixed = [row for row in rows if len({run.tags.get(tag, "") for run in row.runs}) > 1]
         if mixed:
             yield Caveat(35, say(f"The networks of one arm come from several {what}: ", listed(mixed), "."))

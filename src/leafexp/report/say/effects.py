@@ -19,8 +19,12 @@ def effects_said(effects: Sequence[Effect]) -> list[Sentence]:
             decimals = digits(average.high - average.low)
             ends = f"{_signed(average.low, decimals)} to {_signed(average.high, decimals)}"
             verdict = "" if average.low > 0 or average.high < 0 else ": no effect is borne out"
-            said.append(say(f"{change} changes the accuracy by {_signed(average.value, decimals)} points on average "
-                            f"({ends}){verdict}."))
+            said.append(
+                say(
+                    f"{change} changes the accuracy by {_signed(average.value, decimals)} points on average "
+                    f"({ends}){verdict}."
+                )
+            )
             continue
         single = [item for pair in effect.pairs if (item := gap(pair.one, pair.other, effect.pairs))]
         said.append(say(f"What {change} does depends on the other settings: ", *_each(single), "."))
@@ -28,10 +32,12 @@ def effects_said(effects: Sequence[Effect]) -> list[Sentence]:
 
 
 def _each(found: Sequence[Gap]) -> list[str]:
-    parts = []
+    parts: list[str] = []
     for item in found:
-        parts.append(f"{'; ' if parts else ''}{item.points}{'' if item.decided else ', not decided,'} for {item.ahead.name}"
-                     f" over {item.behind.name}")
+        parts.append(
+            f"{'; ' if parts else ''}{item.points}{'' if item.decided else ', not decided,'} for {item.ahead.name}"
+            f" over {item.behind.name}"
+        )
     return parts
 
 

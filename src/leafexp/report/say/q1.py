@@ -4,23 +4,33 @@ import math
 from collections.abc import Sequence
 
 from leafexp import names
-from leafexp.report.evidence.comparisons import Comparison
+from leafexp.report.evidence.comparisons import Comparison, Verdict
+from leafexp.report.evidence.power import needed
 from leafexp.report.rows.learning import Milestone, at_epoch, milestone
 from leafexp.report.rows.row import Row
-from leafexp.report.say.answer import Answer
+from leafexp.report.say.answer import Answer, unseen
 from leafexp.report.say.gaps import gap
 from leafexp.report.say.question import Point, Question
-from leafexp.report.say.words import Part, Sentence, counted, few, in_hundred, listed, rounded, say
+from leafexp.report.say.words import Part, Sentence, in_hundred, listed, rounded, say
+from leafexp.wording import counted
 
 TITLE = "Which model is more accurate, and why?"
 _FIRST_MILESTONE = names.MILESTONES[0]
 
 
-def q1(rows: Sequence[Row], comparisons: Sequence[Comparison], found: Answer) -> Question:
-    """The answer, when each arm reached 80 % validation accuracy, and what was measured beside the accuracy."""
+def q1(rows: Sequence[Row], comparisons: Sequence[Comparison], found: Answer, detect: float) -> Question:
+    """The answer, when each arm reached 80 % validation accuracy, what goes with the accuracy, and what would decide.
+
+    Args:
+        rows: that share photos and settings.
+        comparisons: the planned ones.
+        found: the answer of these rows.
+        detect: the difference that the reader cares for, a share.
+    """
     points = (
         Point(f"When did each reach {_FIRST_MILESTONE} % validation accuracy?", tuple(_milestones(rows))),
         Point("Why?", tuple(_reasons(found))),
+        Point("What would decide what is open?", tuple(_what_would_decide(rows, comparisons, detect))),
     )
     return Question(TITLE, _lead(comparisons, found), points)
 
@@ -46,7 +56,9 @@ def _milestones(rows: Sequence[Row]) -> list[Sentence]:
     early = [row for row in rows if row.pretrained and milestone(row, _FIRST_MILESTONE).epoch <= _head_epochs(row)]
     if len(early) > 1:
         sentences.append(
-            say("In these first epochs of the pretrained arms only a new head learns, so that pace is the head phase's.")
+            say(
+                "In these first epochs of the pretrained arms only a new head learns, so that pace is the head phase's."
+            )
         )
     return sentences
 
@@ -54,11 +66,12 @@ def _milestones(rows: Sequence[Row]) -> list[Sentence]:
 def _reached(found: Milestone) -> str:
     if not found.reached:
         return f"did not reach it in {counted(found.epochs, 'epoch')}"
+    some = f"{found.reached} of {counted(found.networks, 'network')}"
     if math.isinf(found.epoch):
-        return f"reached it in {found.reached} of {counted(found.networks, 'network')} only, in {few(round(found.epochs))} epochs"
-    of = "" if found.networks == 1 else ", the median of its networks" if found.reached == found.networks else (
-        f", the median; {found.reached} of {found.networks} networks reached it"
-    )
+        return f"reached it in {counted(found.epochs, 'epoch')} with {some} only"
+    of = "" if found.networks == 1 else ", the median of its networks"
+    if found.reached < found.networks:
+        of = f", the median; {some} reached it"
     return f"needed {counted(found.epoch, 'epoch')}{of}"
 
 
@@ -82,16 +95,47 @@ def _reasons(found: Answer) -> list[Sentence]:
         said.append(
             say("After its first epoch ", best, f" is right on {one} of 100 validation photos, ", other, f" on {two}.")
         )
-    gaps = [
-        at_epoch(row, names.ACCURACY, -1) - at_epoch(row, names.VAL_ACCURACY, -1) for row in found.best
-    ]
+    gaps = [at_epoch(row, names.ACCURACY, -1) - at_epoch(row, names.VAL_ACCURACY, -1) for row in found.best]
     if not any(map(math.isnan, gaps)):
         known = [f"{rounded(abs(100 * value), 1)} points {'higher' if value >= 0 else 'lower'}" for value in gaps]
         said.append(
-            say("At the end the training accuracy of ", best, f" is {known[0]} than its validation accuracy, that of ",
-                other, f" {known[1]}.")
+            say(
+                "At the end the training accuracy of ",
+                best,
+                f" is {known[0]} than its validation accuracy, that of ",
+                other,
+                f" {known[1]}.",
+            )
         )
     if said:
-        said.append(say("These figures go with the accuracies. Only rows that differ in one setting show a cause: see "
-                        "what ImageNet's weights add, below."))
+        said.append(
+            say(
+                "These figures go with the accuracies. Only rows that differ in one setting show a cause: see "
+                "what ImageNet's weights add, below."
+            )
+        )
     return said
+
+
+def _what_would_decide(rows: Sequence[Row], comparisons: Sequence[Comparison], detect: float) -> list[Sentence]:
+    """For each comparison that is not decided: how many leaves, or networks, would show a difference of `detect`."""
+    said = []
+    size = counted(float(f"{100 * detect:.2g}"), "point")
+    for item in comparisons:
+        if item.verdict is not Verdict.NOT_DECIDED or item.estimate is None or not {item.one, item.other} <= {*rows}:
+            continue
+        found, what = needed(item.estimate, detect), unseen(item.one)
+        leaves = _enough(found.leaves, item.estimate.leaves, what, item.networks, "networks of each")
+        networks = _enough(found.networks, item.networks, "networks of each", item.estimate.leaves, what)
+        between: list[Part] = ["a difference of ", size, " between ", item.one, " and ", item.other]
+        said.append(say(*between, f" would show {leaves}; {networks}."))
+    return said
+
+
+def _enough(wanted: float, there: int, what: str, others: int, other: str) -> str:
+    """How many of the one it takes with as many of the other as there are."""
+    if math.isinf(wanted):
+        return f"with these {others:,} {other} no number of {what.removesuffix(' of each')} would be enough"
+    if wanted <= there:
+        return f"with the {there:,} {what} there are, if it is there"
+    return f"with about {float(f'{wanted:.2g}'):,.0f} {what} and these {others:,} {other}"

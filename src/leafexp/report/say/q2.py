@@ -13,7 +13,7 @@ from leafexp.report.say.commands import transfer_model, would_tell
 from leafexp.report.say.gaps import gap, told
 from leafexp.report.say.question import Point, Question
 from leafexp.report.say.words import Part, Sentence, in_hundred, listed, percent, say, times
-from leafexp.units import duration
+from leafexp.wording import duration
 
 TITLE = "Is transfer learning faster, what does freezing do, and what do ImageNet's weights add?"
 
@@ -43,12 +43,32 @@ def _lead(rows: Sequence[Row], pretrained: Sequence[Row], other: Row | None) -> 
     if len(quick) == len(pretrained):
         return say("Yes: an epoch is shorter than one of ", other, ".")
     if not quick:
-        return say("No: an epoch is " + ("longer than" if slow == pretrained else "not shorter than") + " one of ", other, ".")
+        return say(
+            "No: an epoch is " + ("longer than" if slow == pretrained else "not shorter than") + " one of ", other, "."
+        )
     rest: list[Row] = [row for row in pretrained if row not in quick]
     longer = "longer" if all(row in slow for row in rest) else "not shorter"
-    return say("Only where layers stay frozen: an epoch of ", listed(quick), " is shorter than one of ", other, ", of ",
-               listed(rest), f" {longer}.") if all(row.freeze != "unfrozen" for row in quick) else say(
-        "In part: an epoch of ", listed(quick), " is shorter than one of ", other, ", of ", listed(rest), f" {longer}.")
+    return (
+        say(
+            "Only where layers stay frozen: an epoch of ",
+            listed(quick),
+            " is shorter than one of ",
+            other,
+            ", of ",
+            listed(rest),
+            f" {longer}.",
+        )
+        if all(row.freeze != "unfrozen" for row in quick)
+        else say(
+            "In part: an epoch of ",
+            listed(quick),
+            " is shorter than one of ",
+            other,
+            ", of ",
+            listed(rest),
+            f" {longer}.",
+        )
+    )
 
 
 def _epochs(pretrained: Sequence[Row], other: Row | None) -> list[Sentence]:
@@ -70,12 +90,17 @@ def _prefix(pretrained: Sequence[Row]) -> list[Sentence]:
     known = [row for row in pretrained if timing.frozen_layers(row) > 0]
     if known:
         said.append(
-            say("A layer that never learns gives the same output in every epoch. So its output is computed once and "
-                "kept, and the epochs train what is left.")
+            say(
+                "A layer that never learns gives the same output in every epoch. So its output is computed once and "
+                "kept, and the epochs train what is left."
+            )
         )
     said += [
-        say("One pass of the training photos through the frozen layers takes ", row,
-            f" {duration(timing.frozen_layers(row))}; without keeping the output each epoch would take that again.")
+        say(
+            "One pass of the training photos through the frozen layers takes ",
+            row,
+            f" {duration(timing.frozen_layers(row))}; without keeping the output each epoch would take that again.",
+        )
         for row in known
     ]
     return said or [say("None of these networks kept layers frozen throughout.")]
@@ -91,9 +116,14 @@ def _freezing(rows: Sequence[Row], pretrained: Sequence[Row]) -> list[Sentence]:
             if math.isnan(spent + forward + rest) or not timing.one_machine(row, whole):
                 continue
             said.append(
-                say("The training steps of an epoch take ", whole, f" {duration(spent)}. ", row,
+                say(
+                    "The training steps of an epoch take ",
+                    whole,
+                    f" {duration(spent)}. ",
+                    row,
                     f" needs {duration(forward)} to pass the photos through its frozen layers and {duration(rest)} for "
-                    f"the steps of the rest: together {times((forward + rest) / spent)} that.")
+                    f"the steps of the rest: together {times((forward + rest) / spent)} that.",
+                )
             )
     if len(said) == 1:
         arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen"
@@ -110,7 +140,9 @@ def _pretraining(rows: Sequence[Row], pretrained: Sequence[Row], comparisons: Se
             if item is None:
                 continue
             one, two = in_hundred(*(at_epoch(each, names.VAL_ACCURACY, 0) for each in (row, other)))
-            said.append(say(told(item), f". After the first epoch {one} against {two} of 100 validation photos are right."))
+            said.append(
+                say(told(item), f". After the first epoch {one} against {two} of 100 validation photos are right.")
+            )
     if said:
         return said
     arms = f"model={transfer_model(rows)} model.weights=null freeze=unfrozen"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison
-from leafexp.report.evidence.factors import Effect
 from leafexp.report.rows import timing
 from leafexp.report.rows.learning import at_epoch, curve, largest_drop, loss_rise
 from leafexp.report.rows.row import Row
@@ -13,19 +12,22 @@ from leafexp.report.say.answer import by_validation
 from leafexp.report.say.commands import transfer_model, would_tell
 from leafexp.report.say.gaps import Gap, gap, told
 from leafexp.report.say.question import Point, Question
-from leafexp.report.say.words import Sentence, in_hundred, listed, percent, rate, rounded, say, times
+from leafexp.report.say.words import Part, Sentence, in_hundred, listed, percent, rate, rounded, say, times
 
 TITLE = "What happens if all layers are unfrozen, and which way of fine-tuning is best?"
 _HEAD_PHASE = "freeze.phases.head.epoch_share"
 _FACTOR = "freeze.phases.tune.learning_rate_factor"
 
 
-def q3(rows: Sequence[Row], comparisons: Sequence[Comparison], effects: Sequence[Effect]) -> Question:
+def q3(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Question:
     """The pretrained arms against each other, everything unfrozen from the start, and the top at a low rate."""
     order = by_validation(row for row in rows if row.pretrained)
     points = (
         Point("What does unfreezing all layers change?", tuple(_unfreezing(rows, order, comparisons))),
-        Point("What goes wrong if all layers learn from the first epoch?", tuple(_from_the_start(rows, order, comparisons))),
+        Point(
+            "What goes wrong if all layers learn from the first epoch?",
+            tuple(_from_the_start(rows, order, comparisons)),
+        ),
         Point("Why fine-tune only the top, at a low learning rate?", tuple(_partial(rows, order, comparisons))),
     )
     return Question(TITLE, _lead(rows, order, comparisons), points)
@@ -59,10 +61,10 @@ def _unfreezing(rows: Sequence[Row], order: Sequence[Row], comparisons: Sequence
             item = gap(row, other, comparisons)
             if item is None:
                 continue
-            cost = []
+            cost: list[Part] = []
             if timing.one_machine(row, other):
                 ratio = timing.total(row).mean / timing.total(other).mean
-                cost = ["; training takes ", *( [row, f" {times(ratio)} the time"] )]
+                cost = ["; training it takes ", f"{times(ratio)} the time"]
             said.append(say(told(item), cost, "."))
     if said:
         return said
@@ -90,12 +92,18 @@ def _troubles(row: Row, other: Row) -> list[Sentence]:
     starts = [at_epoch(each, names.VAL_ACCURACY, 0) for each in (row, other)]
     if not any(map(math.isnan, starts)):
         one, two = in_hundred(*starts)
-        said.append(say("After the first epoch ", row, f" is right on {one} of 100 validation photos, ", other, f" on {two}."))
+        said.append(
+            say("After the first epoch ", row, f" is right on {one} of 100 validation photos, ", other, f" on {two}.")
+        )
     drops = [largest_drop(each) for each in (row, other)]
     if not any(map(math.isnan, drops)):
         one, two = (rounded(100 * drop, 1) for drop in drops)
-        said.append(say("The largest fall of its validation accuracy from one epoch to the next is ",
-                        f"{one} points against {two}, medians over networks."))
+        said.append(
+            say(
+                "The largest fall of its validation accuracy from one epoch to the next is ",
+                f"{one} points against {two}, medians over networks.",
+            )
+        )
     rises = [loss_rise(each) for each in (row, other)]
     if not any(map(math.isnan, rises)):
         one, two = map(percent, rises)
@@ -114,8 +122,13 @@ def _partial(rows: Sequence[Row], order: Sequence[Row], comparisons: Sequence[Co
         said += [say(told(item), ".") for other in others if (item := gap(row, other, comparisons))]
         rates = curve(row)[names.LEARNING_RATE].dropna()
         if len(rates) and rates.nunique() > 1:
-            said.append(say(row, f" trains its head at a learning rate of {rate(rates.iloc[0])} and its top at "
-                                 f"{rate(rates.iloc[-1])}."))
+            said.append(
+                say(
+                    row,
+                    f" trains its head at a learning rate of {rate(rates.iloc[0])} and its top at "
+                    f"{rate(rates.iloc[-1])}.",
+                )
+            )
     pairs = [
         item
         for row in partial

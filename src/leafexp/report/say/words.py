@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from leafexp.report.rows.row import Row
-
-MISSING = "not logged"
+from leafexp.wording import MISSING, count, one_line
 
 
 @dataclass(frozen=True)
@@ -110,18 +109,6 @@ def rounded(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
 
-def count(value: float) -> str:
-    """A count with thousands separators; a mean of counts with one decimal."""
-    if math.isnan(value):
-        return MISSING
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
-
-
-def counted(value: float, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 photo`, `2 photos`; `plural` where an s does not make it."""
-    return f"{count(value)} {noun if value == 1 else plural or f'{noun}s'}"
-
-
 def few(value: int) -> str:
     """A small count in words."""
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -147,11 +134,6 @@ def times(ratio: float) -> str:
 def rate(value: float) -> str:
     """A learning rate."""
     return MISSING if math.isnan(value) else f"{value:.2g}"
-
-
-def one_line(text: str) -> str:
-    """The text without what would break a line or turn a terminal's colours or direction."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def code(text: str) -> str:

@@ -13,8 +13,8 @@ from leafexp.report.report import Report
 from leafexp.report.rows import timing
 from leafexp.report.rows.learning import at_epoch, epochs, largest_drop, loss_rise, milestone, seconds_to
 from leafexp.report.rows.row import Row
-from leafexp.report.say.words import count, in_markdown, one_line, percent
-from leafexp.units import duration
+from leafexp.report.say.words import in_markdown, percent
+from leafexp.wording import count, duration, one_line
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 CONTROL_MARK = " (control)"

@@ -8,8 +8,9 @@ from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, shared_settings
-from leafexp.report.say.words import Code, Sentence, capital, count, counted, few, one_line, plain
+from leafexp.report.say.words import Code, Sentence, capital, few, plain
 from leafexp.report.show.table import arms_of, arms_table, as_text
+from leafexp.wording import counted, one_line
 
 WIDTH, HEIGHT = 80, 30
 MOST_ARMS = 8
@@ -93,5 +94,5 @@ def about_selection(report: Report) -> list[str]:
     which = "All finished runs" if selection.sweep == "all" else f"Sweep {selection.sweep}"
     others = ""
     if selection.sweep != "all" and selection.other_sweeps:
-        others = f" There {'is' if selection.other_sweeps == 1 else 'are'} {count(selection.other_sweeps)} more: --sweep NAME, or --sweep all."
+        others = f" {counted(selection.other_sweeps, 'other sweep')} can be shown: --sweep NAME, or --sweep all."
     return [f"{which} of experiment {selection.experiment}.{others}", *selection.notes]
