@@ -13,7 +13,7 @@ IDENTITIES: dict[str, Callable[[Run], str]] = {
 }
 LONGEST_NAME = 44  # characters; where settings make a name longer, rows are called by letters
 _ARMS = {"frozen": "head only", "partial": "top fine-tuned", "unfrozen": "fine-tuned whole"}
-_CONTROLS = {"frozen": "only its head trained", "partial": "only its top trained"}
+_CONTROLS = {"frozen": "head trained", "partial": "top trained"}
 # A setting with its value, as one would say it; {} is the value.
 _SAID = {
     ("epochs", None): "{} epochs",

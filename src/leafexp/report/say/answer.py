@@ -54,13 +54,13 @@ def answer(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Answer:
             (best, other),
         )
     if not found.decided:
-        title = say(f"Not decided: the pretrained {best.title} or the ", other, ".")
+        title = say(f"Not decided: the pretrained {best.title} or ", other, ".")
         said = [_accuracies(found), _undecided(found)]
     elif found.ahead is best:
         title = say(f"Use the pretrained {best.title}{_advice(best, pretrained[1:], comparisons)}.")
         said = [_accuracies(found), say(f"The gap is {found.points}.")]
     else:
-        title = say("Use the ", other, ".")
+        title = say("Use ", other, ".")
         said = [_accuracies(found), say(f"The gap is {found.points}.")]
     return Answer(title, (*said, *_cheaper(best, pretrained[1:], comparisons)), (best, other))
 

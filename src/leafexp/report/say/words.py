@@ -44,7 +44,12 @@ def say(*parts: Part | Iterable[Part]) -> Sentence:
 
 def text_of(part: Part) -> str:
     """A part as plain text."""
-    return part if isinstance(part, str) else part.name if isinstance(part, Row) else part.text
+    return part if isinstance(part, str) else called(part) if isinstance(part, Row) else part.text
+
+
+def called(row: Row) -> str:
+    """What a row is called within a sentence: `fine-tuned whole`, `the CNN from scratch`."""
+    return row.name if row.pretrained or len(row.name) < 3 else f"the {row.name}"
 
 
 def capital(text: str) -> str:

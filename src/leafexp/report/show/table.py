@@ -17,7 +17,6 @@ from leafexp.report.say.words import in_markdown, percent
 from leafexp.wording import count, duration, one_line
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
-CONTROL_MARK = " (control)"
 
 
 def raw_table(rows: Sequence[Row], accuracies: Mapping[str, Estimate]) -> pd.DataFrame:
@@ -36,7 +35,7 @@ def arms_table(rows: Sequence[Row], accuracies: Mapping[str, Estimate]) -> pd.Da
         found = accuracies.get(row.label)
         lines.append(
             {
-                "arm": row.name + (CONTROL_MARK if row.control else ""),
+                "arm": row.name,
                 "accuracy": percent(row.accuracy),
                 "95 % interval": f"{100 * found.low:.1f} to {100 * found.high:.1f}" if found else "-",
                 "time": duration(timing.total(row).mean),

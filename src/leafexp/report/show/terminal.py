@@ -1,20 +1,23 @@
 """The report on one screen of a terminal: the answer, the arms, and what to know before relying on it."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from leafexp import names
+from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, shared_settings
 from leafexp.report.say.words import Code, Sentence, capital, few, plain
-from leafexp.report.show.table import arms_of, arms_table, as_text
+from leafexp.report.show.table import arms_table, as_text
 from leafexp.wording import counted, one_line
 
 WIDTH, HEIGHT = 80, 30
 MOST_ARMS = 8
 MOST_OF_A_SWEEP = 20
+MOST_OF_A_NAME = 30  # characters
 MOST_CAVEATS = 4
 _FOOT = 3  # lines that the caller adds: where the page and the table lie
 
@@ -27,25 +30,33 @@ def on_terminal(report: Report) -> str:
         single = len(report.answers) == 1
         begin = "" if single else f"{setting_of(rows)}: "
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
-    arms = as_text(arms_of(report)).splitlines()
-    lines += ["", *(f"  {line}" for line in arms[: MOST_ARMS + 1])]
-    if len(arms) > MOST_ARMS + 1:
-        lines.append(f"  and {len(arms) - MOST_ARMS - 1} more in the table")
+    lines += ["", *_arms(report.rows, report.accuracies, MOST_ARMS)]
     return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
 
 
 def sweep_table(runs: Sequence[Run]) -> str:
     """The arms of a sweep's finished runs, for a terminal."""
     rows = make_rows(runs)
-    lines = as_text(arms_table(rows, accuracies(rows))).splitlines()
-    more = len(lines) - MOST_OF_A_SWEEP - 1
-    return "\n".join([*lines[: MOST_OF_A_SWEEP + 1], *([f"and {more} more, in the report"] if more > 0 else [])])
+    return "\n".join(_arms(rows, accuracies(rows), MOST_OF_A_SWEEP, controls=True))
+
+
+def _arms(rows: Sequence[Row], found: Mapping[str, Estimate], most: int, controls: bool = False) -> list[str]:
+    """The arms in a table of 80 columns, and how many of them are left out."""
+    shown = [row for row in rows if controls or not row.control][:most]
+    table = arms_table(shown, found).rename(columns={"weights that learn": "weights"})
+    table["arm"] = [textwrap.shorten(one_line(name), MOST_OF_A_NAME, placeholder="…") for name in table["arm"]]
+    lines = as_text(table).splitlines()
+    indent = " " * min(2, max(0, WIDTH - max(map(len, lines))))
+    more = [f"and {len(rows) - len(shown)} more in the report"] if len(rows) > len(shown) else []
+    return [indent + line for line in [*lines, *more]]
 
 
 def about(report: Report) -> str:
     """What was compared, in a line: the data, the networks, the split and the seeds."""
     rows = report.rows
-    data = rows[0].tag(names.DATA) or rows[0].param("data.name") or report.selection.experiment
+    path = rows[0].param("data.path")
+    named = "" if path == "None" else PurePath(path.replace("\\", "/")).stem
+    data = named or rows[0].tag(names.DATA) or rows[0].param("data.name") or report.selection.experiment
     networks = sum(len(row.runs) for row in rows)
     seeds = max(len(row.seeds) for row in rows)
     splits = "folds" if any(row.folded for row in rows) else "one split"
