@@ -114,17 +114,16 @@ def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.nd
     predictions = tested.sum()
     mean = np.nansum(values, axis=(-2, -1)) / predictions
     rest = np.where(tested, values - mean[..., None, None], 0.0)
-    member = np.zeros((len(leaves), count))
-    member[np.arange(len(leaves)), leaves] = 1
-    cells = rest @ member  # (..., networks, leaves)
+    order = np.argsort(leaves, kind="stable")
+    begins = np.searchsorted(leaves[order], np.arange(count))
+    cells = np.add.reduceat(rest[..., order], begins, axis=-1)  # (..., networks, leaves)
     # Leaves and networks that a network and a leaf were never tested with are no clusters.
     networks = int(tested.any(axis=1).sum())
     by_leaf = _spread(cells.sum(axis=-2), count) / predictions**2
     by_network = _spread(cells.sum(axis=-1), networks) / predictions**2
     by_cell = (cells**2).sum(axis=(-2, -1)) / predictions**2
-    once = (
-        bool(((tested @ member > 0).sum(axis=0) == 1).all()) and networks > 1
-    )  # each leaf by one network: one replicate of folds
+    met = np.logical_or.reduceat(tested[:, order], begins, axis=-1)
+    once = networks > 1 and bool((met.sum(axis=0) == 1).all())  # one replicate of folds
     added = np.maximum(by_network - by_cell, 0.0)
     total = np.maximum(by_leaf + by_network - by_cell, by_leaf)
     if once:
