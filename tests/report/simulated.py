@@ -64,8 +64,9 @@ def right(design: Design, studies: int, random: np.random.Generator) -> np.ndarr
     latent = latent + normal(studies, design.arms, design.networks, photos) * np.sqrt((1 - share) / 2)
     slope = stats.norm.pdf(stats.norm.ppf(ACCURACY))  # accuracy lost for a unit of the latent value
     network = normal(studies, design.arms, design.networks, 1) * design.network_effect / slope
-    means = np.full(design.arms, stats.norm.ppf(ACCURACY) * np.sqrt(1 + (design.network_effect / slope) ** 2))
-    means[0] = stats.norm.ppf(ACCURACY + design.ahead) * np.sqrt(1 + (design.network_effect / slope) ** 2)
+    accuracies = np.full(design.arms, ACCURACY - design.ahead / 2)
+    accuracies[0] += design.ahead
+    means = stats.norm.ppf(accuracies) * np.sqrt(1 + (design.network_effect / slope) ** 2)
     found = (latent + network + means[None, :, None, None] > 0).astype(np.float32)
     if design.folds:
         for seed in range(design.seeds):

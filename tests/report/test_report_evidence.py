@@ -13,7 +13,7 @@ from simulated import CLUSTERING, Design, right, rows_of, runs_of
 
 from leafexp.report.evidence.comparisons import Comparison, Verdict, compare
 from leafexp.report.evidence.factors import effects
-from leafexp.report.evidence.intervals import ALPHA, accuracy, estimate, variances
+from leafexp.report.evidence.intervals import ALPHA, Parts, accuracy, estimate, variances
 from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.evidence.power import needed
 from leafexp.report.rows.row import Row, make_rows
@@ -24,7 +24,6 @@ from leafexp.report.say.q3 import q3
 from leafexp.report.say.words import plain
 
 LEAVES = np.array([0, 0, 1, 1])
-VARIANCES = ("leaf_variance", "network_variance")
 SPLITS = [Design(seeds=seeds, clustering=how, network_effect=effect)
           for seeds, how, effect in ((3, "weak", 0.02), (3, "strong", 0.04), (5, "middle", 0.0), (6, "weak", 0.04),
                                      (6, "strong", 0.01), (10, "middle", 0.02), (15, "weak", 0.01))]  # fmt: skip
@@ -116,14 +115,14 @@ def test_equal_arms_are_rarely_told_apart_and_intervals_hold() -> None:
     assert np.mean(rates["enough"]) >= 0.02, "else nothing would ever be told"
 
 
-@pytest.mark.parametrize("network_effect", [0.0, 0.01])
+@pytest.mark.parametrize("network_effect", [0.0, 0.006])
 def test_a_difference_is_seen_as_often_as_the_printed_numbers_promise(network_effect: float) -> None:
     design, detect = Design(leaves=60, seeds=6, network_effect=network_effect), 0.02
     first = right(design, 200, np.random.default_rng(2))
     found = [estimate(one - other, design.leaf_of) for one, other in first]
     # One study's variances are themselves uncertain: the promise is that of their means.
-    means = {name: float(np.mean([getattr(item, name) for item in found])) for name in VARIANCES}
-    usual = needed(replace(found[0], **means), detect)
+    means = [float(np.mean([getattr(item.parts, name) for item in found])) for name in ("leaf", "cell", "network")]
+    usual = needed(replace(found[0], parts=Parts(*means, True)), detect)
     leaves = int(usual.leaves)
     assert 60 < leaves < 1000
     assert math.isinf(usual.networks), "so few leaves alone hold it back"
