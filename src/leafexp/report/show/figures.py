@@ -55,10 +55,11 @@ class Interval:
 
 
 def accuracies(report: Report, width: int) -> Figure | None:
-    """The accuracy of each row with its 95 % interval."""
+    """The accuracy of each row with its 95 % interval; controls are left out, as they are far below."""
     lines = []
     for row in report.main:
-        if found := report.accuracies.get(row.label):
+        found = None if row.control else report.accuracies.get(row.label)
+        if found:
             ends = (100 * found.value, 100 * found.low, 100 * found.high)
             lines.append(Interval(row.name, *ends, colour(row), percent(found.value)))
     return _forest(lines[:MOST], width, "% right", None)
@@ -331,13 +332,13 @@ def _label(figure: Figure, axes: Axes, ends: Sequence[tuple[Row, str, float, flo
     inside = height - 56
     most = max(text.count("\n") + 1 for text in texts)
     heights = spread([(y - bottom) / (top - bottom) for *_, y in ends], (14 * most + 3) / inside)
-    for (row, marker, x, y), text, place in zip(ends, texts, heights, strict=True):
+    for (row, marker, x, y), text, beside in zip(ends, texts, heights, strict=True):
         axes.annotate(
-            text, xy=(x, y), xytext=(1.085, place), textcoords="axes fraction", color=INK, fontsize=_TEXT, va="center",
+            text, xy=(x, y), xytext=(1.085, beside), textcoords="axes fraction", color=INK, fontsize=_TEXT, va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": UNDECIDED, "linewidth": 0.7, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip
-        axes.plot(1.055, place, marker, color=colour(row), transform=axes.transAxes, clip_on=False, markersize=5)
+        axes.plot(1.055, beside, marker, color=colour(row), transform=axes.transAxes, clip_on=False, markersize=5)
     axes.set_ylim(bottom, top)
 
 
