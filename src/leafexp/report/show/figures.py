@@ -274,9 +274,8 @@ def _forest(lines: Sequence[Interval], width: int, unit: str, zero: float | None
             axes.text(-beside / (width * box[2]), at, name, transform=axes.get_yaxis_transform(), va="center",
                       fontsize=_TEXT, color=INK)  # fmt: skip
         else:
-            axes.text(
-                0, place - 0.22, name, transform=axes.get_yaxis_transform(), va="center", fontsize=_TEXT, color=INK
-            )
+            axes.text(0, place - 0.22, name, transform=axes.get_yaxis_transform(), va="center", fontsize=_TEXT,
+                      color=INK, bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1})  # fmt: skip
     if zero is not None:
         axes.axvline(zero, color=INK, linewidth=1)
     axes.margins(x=0.04)
