@@ -76,14 +76,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     tags = {names.HOST: "one", names.COMMAND: "python -m leafexp.train -m model=cnn,mnv2"}
     runs = [
         tracked(
-            study_run(line[0], seed=seed, right=line[6] - 5 * seed, more_curves=parts, tags=tags,
-                      first_wrong=90 * seed + 40 * number), folder
+            study_run(
+                line[0],
+                seed=seed,
+                right=line[6] - 5 * seed,
+                first_wrong=90 * seed + 40 * number,
+                more_curves=parts,
+                tags=tags,
+                params={"optimizer.learning_rate": "0.001"},
+            ),
+            folder,
         )
         for number, line in enumerate(STUDY)
         for seed in range(3)
-    ]  # fmt: skip
+    ]
     (folder / runs[0].run_id / names.PHASES_FILE).write_text(
-        "phase,epochs,learns,learning_rate\nhead,2,head,0.001\ntune,8,all,0.0001\n"
+        "phase,epochs,learns,learning_rate_factor\nhead,2,head,1.0\ntune,8,all,0.1\n"
     )
     report = make_report(Selection("leafexp", "study", 0, runs, [], [], findings()), "")
     file = folder / "report.html"
@@ -125,7 +133,7 @@ def test_pictures_and_audit_are_there(page: tuple[Path, Report]) -> None:
     assert "test accuracy 0.6250 (95 % interval 0.5800 to 0.6600, chance 0.1900)" in text
     first = text[: text.index('<section id="q1">')]
     assert "1 pair of nearly equal photos lies on two sides of the split" in first
-    assert "all layers, 8 epochs, rate 0.0001" in text or "phases" not in text
+    assert "all layers, 8 epochs, rate 0.0001" in text
     bare = make_report(Selection("leafexp", "study", 0, [study_run("Simple_CNN", with_predictions=False)], [], []), "")
     plainer = make_page(bare, "http://me:s3cr3t@server:5000/")
     assert "These runs carry no audit" in plainer

@@ -15,7 +15,7 @@ from leafexp.report.evidence.calibration import Calibration, calibration
 from leafexp.report.evidence.classes import recall, recall_differences
 from leafexp.report.evidence.comparisons import Comparison
 from leafexp.report.evidence.intervals import Estimate
-from leafexp.report.read.collect import Run
+from leafexp.report.read.collect import Run, number
 from leafexp.report.report import Report
 from leafexp.report.rows import timing
 from leafexp.report.rows.budget import matched_view
@@ -106,15 +106,15 @@ _KINDS = {"transfer": "against the network from scratch", "freezing": "ways of f
 def _html(sentence: Sentence, places: dict[str, str]) -> Markup:
     """A sentence with links from its rows to how they were made, and commands that can be copied."""
     parts = []
-    for number, part in enumerate(sentence.parts):
+    for place, part in enumerate(sentence.parts):
         match part:
             case Row():
-                name = capital(called(part)) if number == 0 else called(part)
+                name = capital(called(part)) if place == 0 else called(part)
                 parts.append(Markup('<a href="#{}">{}</a>').format(places[part.label], name))
             case Code():
                 parts.append(Markup('<code class="command">{}</code>').format(part.text))
             case _:
-                parts.append(escape(capital(part) if number == 0 else part))
+                parts.append(escape(capital(part) if place == 0 else part))
     return Markup("").join(parts)
 
 
@@ -211,11 +211,12 @@ def _strip(row: Row, report: Report) -> list[tuple[float, str]]:
     if table is None:
         return []
     learns = {"head": "the head", "all": "all layers"}
+    full = number(row.param("optimizer.learning_rate"))
     return [
         (
             float(phase["epochs"]),
             f"{learns.get(str(phase['learns']), 'from ' + str(phase['learns']) + ' on')}, "
-            f"{counted(float(phase['epochs']), 'epoch')}, rate {rate(float(phase['learning_rate']))}",
+            f"{counted(float(phase['epochs']), 'epoch')}, rate {rate(full * float(phase['learning_rate_factor']))}",
         )
         for phase in table.to_dict("records")
     ]
@@ -260,15 +261,15 @@ def _confusions(rows: Sequence[Row]) -> list[Sentence]:
         if row.control or row.tested is None or row.outcomes is None:
             continue
         for label, line in confusion(row.tested).iterrows():
-            for predicted, number in line.items():
-                if label != predicted and number:
-                    counts.setdefault((str(label), str(predicted)), []).append((row, int(number)))
-    order = sorted(counts, key=lambda pair: -sum(number for _, number in counts[pair]))[:MOST_CONFUSIONS]
+            for predicted, times in line.items():
+                if label != predicted and times:
+                    counts.setdefault((str(label), str(predicted)), []).append((row, int(times)))
+    order = sorted(counts, key=lambda pair: -sum(times for _, times in counts[pair]))[:MOST_CONFUSIONS]
     said = []
     for label, predicted in order:
         parts: list[Any] = []
-        for row, number in counts[label, predicted]:
-            parts += [*([", "] if parts else []), f"{number:,} by ", row]
+        for row, times in counts[label, predicted]:
+            parts += [*([", "] if parts else []), f"{times:,} by ", row]
         said.append(say(f"{label} taken for {predicted}: ", parts, "."))
     return said
 
