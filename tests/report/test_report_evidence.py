@@ -4,7 +4,8 @@ import math
 import re
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 from simulated import CLUSTERING, Design, right, rows_of, runs_of
 
 from leafexp.report.evidence.comparisons import Comparison, Verdict, compare
-from leafexp.report.evidence.factors import effects
+from leafexp.report.evidence.factors import _average, effects
 from leafexp.report.evidence.intervals import ALPHA, Parts, accuracy, estimate, variances
 from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.evidence.power import needed
@@ -243,3 +244,43 @@ def test_an_effect_is_averaged_only_where_it_is_the_same_everywhere() -> None:
 
 def test_every_clustering_is_tried() -> None:
     assert {design.clustering for design in SPLITS} == set(CLUSTERING)
+
+
+def test_an_average_goes_by_the_networks_that_all_pairs_have() -> None:
+    random = np.random.default_rng(0)
+    networks = [[(str(seed), "") for seed in seeds] for seeds in ((0, 1, 2, 3), (3, 2, 1), (3, 1, 2, 4), (1, 2, 3))]
+    truth = (random.random((4, 5, 80)) < 0.8).astype(float)
+    paths, leaves = tuple(map(str, range(80))), np.arange(80) // 4
+    seen = [
+        Outcomes(tested[[int(seed) for seed, _ in known]], paths, leaves, tuple(known))
+        for tested, known in zip(truth, networks, strict=True)
+    ]
+    pairs = [
+        Comparison(cast(Row, SimpleNamespace(outcomes=one)), cast(Row, SimpleNamespace(outcomes=other)), "epochs")
+        for one, other in (seen[:2], seen[2:])
+    ]
+    differ, average = _average(pairs)
+    assert not differ
+    assert average is not None
+    assert average.networks == 3
+    expected = (truth[0, 1:4] - truth[1, 1:4] + truth[2, 1:4] - truth[3, 1:4]).mean() / 2
+    assert average.value == pytest.approx(expected)
+    assert _average([pairs[0], replace(pairs[1], other=cast(Row, SimpleNamespace(outcomes=None)))]) == (False, None)
+
+
+def test_two_networks_give_no_average() -> None:
+    paths, leaves, networks = tuple(map(str, range(80))), np.arange(80) // 4, (("0", ""), ("1", ""))
+    better, worse = (Outcomes(np.full((2, 80), value), paths, leaves, networks) for value in (1.0, 0.0))
+    one, other = (cast(Row, SimpleNamespace(outcomes=it)) for it in (better, worse))
+    assert _average([Comparison(one, other, "epochs"), Comparison(one, other, "epochs")]) == (False, None)
+
+
+def test_networks_that_one_row_lacks_are_left_out_and_named() -> None:
+    design = Design(leaves=60, seeds=6, clustering="weak")
+    runs = runs_of(design)
+    rows = rows_of(runs, right(design, 1, np.random.default_rng(8))[0], design)
+    short = vars(rows[1])["outcomes"]
+    vars(rows[1])["outcomes"] = Outcomes(short.right[2:], short.paths, short.leaves, short.networks[2:])
+    (pair,) = compare(rows)
+    assert pair.networks == 4
+    assert pair.left_out == (("0", ""), ("1", ""))

@@ -36,6 +36,7 @@ class Comparison:
         verdict: what may be said.
         estimate: accuracy of `one` minus that of `other`, with its simultaneous interval; None without data.
         networks: how many pairs of networks it rests on.
+        left_out: seed and fold of the networks that only one of the two rows has.
         one_only, other_only: predictions where only one of the two was right, of `tested`.
     """
 
@@ -45,6 +46,7 @@ class Comparison:
     verdict: Verdict = Verdict.NO_DATA
     estimate: Estimate | None = None
     networks: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
     one_only: int = 0
     other_only: int = 0
     tested: int = 0
@@ -115,19 +117,26 @@ def _compare(one: Row, other: Row, kind: str, comparisons: int) -> Comparison:
     else:
         verdict = Verdict.NOT_DECIDED
     more, less = int((paired > 0).sum()), int((paired < 0).sum())
-    return Comparison(one, other, kind, verdict, found, found.networks, more, less, found.predictions)
+    left_out = tuple(sorted({*one.outcomes.networks} ^ {*other.outcomes.networks}))
+    return Comparison(one, other, kind, verdict, found, found.networks, left_out, more, less, found.predictions)
 
 
 def differences(one: Outcomes, other: Outcomes) -> np.ndarray | None:
     """Right minus right of each photo by the networks that both rows have; None where they share none, or no photos."""
-    if one.paths != other.paths or not np.array_equal(one.leaves, other.leaves):
+    alike = shared([one, other])
+    if alike is None:
         return None
-    places = {network: place for place, network in enumerate(other.networks)}
-    shared = [(place, places[network]) for place, network in enumerate(one.networks) if network in places]
-    if not shared:
-        return None
-    paired: np.ndarray = one.right[[a for a, _ in shared]] - other.right[[b for _, b in shared]]
+    paired: np.ndarray = alike[0] - alike[1]
     return paired if np.isfinite(paired).any() else None
+
+
+def shared(seen: Sequence[Outcomes]) -> list[np.ndarray] | None:
+    """What each row's networks got right, of the networks that all rows have, in one order; None as `differences`."""
+    first = seen[0]
+    if any(it.paths != first.paths or not np.array_equal(it.leaves, first.leaves) for it in seen):
+        return None
+    common = [network for network in first.networks if all(network in it.networks for it in seen)]
+    return [it.right[[it.networks.index(network) for network in common]] for it in seen] if common else None
 
 
 def _place(row: Row, key: str) -> tuple[int, float, str]:

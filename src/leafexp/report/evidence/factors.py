@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from leafexp.report.evidence.comparisons import Comparison, differences, settings_varied
-from leafexp.report.evidence.intervals import Estimate, estimate
+from leafexp.report.evidence.comparisons import FEWEST_NETWORKS, Comparison, settings_varied, shared
+from leafexp.report.evidence.intervals import ALPHA, Estimate, estimate
 from leafexp.report.rows.row import Row, groups_to_compare
 
 
@@ -19,13 +19,16 @@ class Effect:
         setting: the parameter.
         low, high: its two values; an effect is that of `high` instead of `low`.
         pairs: a comparison for each pair of rows, the row with `high` first.
-        average: over the pairs, where no two of them differ by more than their interval; else None.
+        differ: whether two of the pairs are borne out to have different effects.
+        average: over the pairs, where none are; None also where they share fewer than three networks: these show
+            neither.
     """
 
     setting: str
     low: str
     high: str
     pairs: tuple[Comparison, ...]
+    differ: bool
     average: Estimate | None
 
 
@@ -43,22 +46,19 @@ def effects(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Effe
             made = [item for one, other in pairs for item in comparisons if (item.one, item.other) == (one, other)]
             if len(pairs) > 1 and len(values) == 1 and len(made) == len(pairs):
                 ((high, low),) = values
-                found.append(Effect(setting, low, high, tuple(made), _average(made)))
+                found.append(Effect(setting, low, high, tuple(made), *_average(made)))
     return found
 
 
-def _average(pairs: Sequence[Comparison]) -> Estimate | None:
-    """The mean effect, where the pairs have the same networks and no two effects are borne out to differ."""
-    seen = [(item.one.outcomes, item.other.outcomes) for item in pairs]
-    single = [differences(one, other) for one, other in seen if one and other]
-    known = [values for values in single if values is not None]
-    if len(known) < len(pairs) or len({values.shape for values in known}) > 1:
-        return None
-    outcomes = pairs[0].one.outcomes
-    assert outcomes is not None
-    two = list(combinations(known, 2))
-    for one, other in two:
-        apart = estimate(one - other, outcomes.leaves, len(two))
-        if apart.low > 0 or apart.high < 0:
-            return None
-    return estimate(np.mean(known, axis=0), outcomes.leaves)
+def _average(pairs: Sequence[Comparison]) -> tuple[bool, Estimate | None]:
+    """Whether two effects are borne out to differ, and else their mean; by the networks that all pairs have."""
+    rows = [row.outcomes for item in pairs for row in (item.one, item.other)]
+    known = [seen for seen in rows if seen is not None]
+    right = shared(known) if len(known) == len(rows) else None
+    if right is None or len(right[0]) < FEWEST_NETWORKS:
+        return False, None
+    single = [one - other for one, other in zip(right[::2], right[1::2], strict=True)]
+    two = list(combinations(single, 2))
+    if any(estimate(one - other, known[0].leaves, len(two)).p < ALPHA for one, other in two):
+        return True, None
+    return False, estimate(np.mean(single, axis=0), known[0].leaves)

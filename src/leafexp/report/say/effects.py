@@ -27,7 +27,8 @@ def effects_said(effects: Sequence[Effect]) -> list[Sentence]:
             )
             continue
         single = [item for pair in effect.pairs if (item := gap(pair.one, pair.other, effect.pairs))]
-        said.append(say(f"What {change} does depends on the other settings: ", *_each(single), "."))
+        how = "depends on the other settings" if effect.differ else "can be said of each pair alone"
+        said.append(say(f"What {change} does {how}: ", *_each(single), "."))
     return said
 
 
