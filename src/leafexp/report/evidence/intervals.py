@@ -1,12 +1,12 @@
 """One estimate, one interval and one p from what several networks said of the photos of several leaves."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 ALPHA = 0.05
+_NONE = 1e-18  # a variance that is only rounding
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,55 @@ class Parts:
         leaf: falls with the number of leaves alone.
         cell: of leaves and networks together, falls with the number of both.
         network: falls with the number of networks alone.
+        over_networks: of the mean of so many networks, as their means differ from each other.
         one_split: whether all networks tested the same photos.
     """
 
     leaf: float
     cell: float
     network: float
+    over_networks: float
     one_split: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Variances:
+    """A mean and what its interval and p are made of; arrays of the leading axes that the values had.
+
+    Attributes:
+        mean: over all predictions.
+        leaf: variance by leaf.
+        network: what networks add to it.
+        degrees: of freedom of their sum.
+        over_networks: variance by network alone; 0 for one network.
+        leaves, networks: how many tested or were tested.
+    """
+
+    mean: np.ndarray
+    leaf: np.ndarray
+    network: np.ndarray
+    degrees: np.ndarray
+    over_networks: np.ndarray
+    leaves: int
+    networks: int
+
+    def reach(self, comparisons: int) -> np.ndarray:
+        """How far the interval goes to each side of the mean, for one of so many comparisons.
+
+        It is the wider one of two: by leaf and network, and Student's over the networks' means (Ibragimov & Müller
+        2010, J. Bus. Econ. Stat. 28:453-468). With three or four networks the variance by network is at times far too
+        small by chance, and the first one's degrees of freedom, which are estimated from it, are then far too many.
+        """
+        level = 1 - ALPHA / comparisons / 2
+        both = stats.t.ppf(level, self.degrees) * np.sqrt(self.leaf + self.network)
+        return np.maximum(both, stats.t.ppf(level, max(self.networks - 1, 1)) * np.sqrt(self.over_networks))
+
+    def p(self, comparisons: int) -> np.ndarray:
+        """Two-sided, that the mean is 0, for one of so many comparisons: below 0.05 where `reach` excludes 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            both = stats.t.sf(np.abs(self.mean) / np.sqrt(self.leaf + self.network), self.degrees)
+            alone = stats.t.sf(np.abs(self.mean) / np.sqrt(self.over_networks), max(self.networks - 1, 1))
+        return np.minimum(1.0, 2 * comparisons * np.fmax(both, alone))
 
 
 def accuracy(right: np.ndarray, leaves: np.ndarray) -> Estimate:
@@ -70,8 +112,8 @@ def accuracy(right: np.ndarray, leaves: np.ndarray) -> Estimate:
     """
     found = estimate(right, leaves)
     low, high = max(0.0, found.low), min(1.0, found.high)
-    if found.variance == 0:  # as in `estimate`, with values from 0 to 1
-        share = (ALPHA / 2) ** (1 / found.leaves)
+    if found.variance < _NONE or found.leaves == 1:  # as in `estimate`, with values from 0 to 1
+        share = alike(found.leaves, 1)
         low, high = share * found.value, share * found.value + 1 - share
     return Estimate(**{**found.__dict__, "low": low, "high": high})
 
@@ -80,12 +122,13 @@ def estimate(values: np.ndarray, leaves: np.ndarray, comparisons: int = 1) -> Es
     """The mean of values that networks have on photos, with its interval over leaves and networks.
 
     The variance is clustered in two ways, by leaf and by trained network (Cameron, Gelbach & Miller 2011, J. Bus. Econ.
-    Stat. 29:238-249); its degrees of freedom are Satterthwaite's (1946, Biometrics Bull. 2:110-114). A family is
-    corrected by Bonferroni's rule for interval and p alike, so that they can't contradict each other.
+    Stat. 29:238-249); its degrees of freedom are Satterthwaite's (1946, Biometrics Bull. 2:110-114). The interval is
+    nowhere narrower than that over the networks' means (`Variances.reach`). A family is corrected by Bonferroni's rule
+    for interval and p alike, so that they can't contradict each other.
 
     Where all values are the same the variance is 0 and says nothing. The interval then is what so many leaves leave
     possible: with L of L leaves alike, at least 0.025^(1 / L) of all leaves are (Clopper & Pearson 1934, Biometrika
-    26:404-413), and the others may have any value from -1 to 1.
+    26:404-413), and the others may have any value from -1 to 1. So it is with one leaf, which shows nothing of others.
 
     Args:
         values: in [-1, 1], shape (networks, photos); NaN where a network did not test the photo.
@@ -94,35 +137,37 @@ def estimate(values: np.ndarray, leaves: np.ndarray, comparisons: int = 1) -> Es
     """
     known = np.isfinite(values).any(axis=0)
     numbers = np.unique(leaves[known], return_inverse=True)[1]
-    parts = variances(values[:, known], numbers)
-    mean, leaf, network, degrees = (float(part) for part in parts)
-    count = int(numbers.max()) + 1
-    error = math.sqrt(leaf + network)
-    if error:
-        reach = float(stats.t.ppf(1 - ALPHA / comparisons / 2, degrees)) * error
-        low, high = mean - reach, mean + reach
-        p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+    seen = variances(values[:, known], numbers)
+    mean, leaf, network = float(seen.mean), float(seen.leaf), float(seen.network)
+    if leaf + network > _NONE and seen.leaves > 1:
+        reach = float(seen.reach(comparisons))
+        low, high, p = mean - reach, mean + reach, float(seen.p(comparisons))
     else:
-        share = (ALPHA / comparisons / 2) ** (1 / count)
+        share = alike(seen.leaves, comparisons)
         low, high = share * mean - (1 - share), share * mean + (1 - share)
-        p = 2 * (1 + abs(mean)) ** -count
+        p = min(1.0, 2 * comparisons * (1 + abs(mean)) ** -seen.leaves)
     return Estimate(
         mean,
         low,
         high,
-        min(1.0, p * comparisons),
-        degrees,
+        p,
+        float(seen.degrees),
         leaf,
         network,
-        _parts(values[:, known], numbers, leaf, network),
-        count,
-        len(values),
+        _parts(values[:, known], numbers, seen),
+        seen.leaves,
+        seen.networks,
         int(np.isfinite(values).sum()),
         comparisons,
     )
 
 
-def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def alike(leaves: float, comparisons: int) -> float:
+    """The least share of all leaves that are as these, where all of these are alike; one of so many comparisons."""
+    return float((ALPHA / comparisons / 2) ** (1 / leaves))
+
+
+def variances(values: np.ndarray, leaves: np.ndarray) -> Variances:
     """The mean, its variance by leaf, what networks add to it, and the degrees of freedom of their sum.
 
     Args:
@@ -151,20 +196,18 @@ def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.nd
     degrees = _satterthwaite(by_leaf, added, count - 1, networks - 1)
     if once:
         degrees = np.full_like(degrees, networks - 1)
-    return mean, by_leaf, total - by_leaf, degrees
+    return Variances(mean, by_leaf, total - by_leaf, degrees, by_network, int(count), networks)
 
 
-def _parts(values: np.ndarray, leaves: np.ndarray, leaf: float, network: float) -> Parts:
+def _parts(values: np.ndarray, leaves: np.ndarray, seen: Variances) -> Parts:
     """Of networks that tested the same photos what they have in common on a leaf, else the variances as they are."""
-    networks = len(values)
-    if networks == 1 or not np.isfinite(values).all():
-        return Parts(leaf, 0.0, network, False)
+    leaf, network, over_networks = float(seen.leaf), float(seen.network), float(seen.over_networks)
+    if seen.networks == 1 or not np.isfinite(values).all():
+        return Parts(leaf, 0.0, network, over_networks, False)
     sums = np.array([np.bincount(leaves, row) for row in values - values.mean()])
     own = sums - sums.mean(axis=0)
-    share = networks / (networks - 1) / values.size**2
-    cell = float((own**2).sum()) * share
-    by_network = float((sums.sum(axis=1) ** 2).sum()) * share
-    return Parts(max(leaf - cell, 0.0), cell, max(by_network - cell, 0.0), True)
+    cell = float((own**2).sum()) * seen.networks / (seen.networks - 1) / values.size**2
+    return Parts(max(leaf - cell, 0.0), cell, max(over_networks - cell, 0.0), over_networks, True)
 
 
 def _spread(sums: np.ndarray, clusters: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from leafexp.report.evidence.intervals import ALPHA, Estimate
+from leafexp.report.evidence.intervals import ALPHA, Estimate, alike
 
 POWER = 0.8
 _MOST = 100_000
@@ -52,12 +52,22 @@ def _power(found: Estimate, difference: float, leaves: float, networks: float) -
     network = found.parts.network * fewer_networks
     true = leaf + cell + network
     if true <= 0:
-        return 1.0
+        return float(difference > 1 - alike(leaves, found.comparisons))
     # In one split the formula takes the leaves' part for each network from the networks' part.
     added = max(network - leaf / networks, 0.0) if found.parts.one_split else network
     seen = leaf + cell + added
     degrees = seen**2 / ((leaf + cell) ** 2 / (leaves - 1) + added**2 / max(networks - 1, 1))
-    bound = stats.t.ppf(1 - ALPHA / found.comparisons / 2, degrees) * math.sqrt(seen / true)
+    # The means of the networks differ by their own chance and by that of each leaf with each network.
+    over_networks = network + max(found.parts.over_networks - found.parts.network, 0.0) * fewer_leaves * fewer_networks
+    return min(
+        _chance(difference, true, seen, degrees, found.comparisons),
+        _chance(difference, true, over_networks, networks - 1, found.comparisons) if found.networks > 1 else 1.0,
+    )
+
+
+def _chance(difference: float, true: float, seen: float, degrees: float, comparisons: int) -> float:
+    """The chance that Student's rule shows the difference: its true variance, and what is seen of that."""
+    bound = stats.t.ppf(1 - ALPHA / comparisons / 2, degrees) * math.sqrt(seen / true)
     return float(stats.nct.sf(bound, degrees, difference / math.sqrt(true)))
 
 
