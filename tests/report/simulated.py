@@ -11,7 +11,6 @@ from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.read.collect import Run
 from leafexp.report.rows.row import Row, make_rows
 
-ACCURACY = 0.93
 CLUSTERING = {"weak": 0.3, "middle": 0.6, "strong": 0.9}
 
 
@@ -27,6 +26,7 @@ class Design:
         network_effect: standard deviation of an arm's accuracy from network to network.
         ahead: by how much the first arm is more accurate.
         arms: how many.
+        accuracy: of all arms on average.
     """
 
     leaves: int = 116
@@ -36,6 +36,7 @@ class Design:
     network_effect: float = 0.01
     ahead: float = 0.0
     arms: int = 2
+    accuracy: float = 0.93
 
     @property
     def networks(self) -> int:
@@ -62,9 +63,9 @@ def right(design: Design, studies: int, random: np.random.Generator) -> np.ndarr
     latent = np.repeat(leaf, 4, axis=-1) * np.sqrt(share / 2)
     latent = latent + normal(studies, 1, 1, photos) * np.sqrt((1 - share) / 2)
     latent = latent + normal(studies, design.arms, design.networks, photos) * np.sqrt((1 - share) / 2)
-    slope = stats.norm.pdf(stats.norm.ppf(ACCURACY))  # accuracy lost for a unit of the latent value
+    slope = stats.norm.pdf(stats.norm.ppf(design.accuracy))  # accuracy lost for a unit of the latent value
     network = normal(studies, design.arms, design.networks, 1) * design.network_effect / slope
-    accuracies = np.full(design.arms, ACCURACY - design.ahead / 2)
+    accuracies = np.full(design.arms, design.accuracy - design.ahead / 2)
     accuracies[0] += design.ahead
     means = stats.norm.ppf(accuracies) * np.sqrt(1 + (design.network_effect / slope) ** 2)
     found = (latent + network + means[None, :, None, None] > 0).astype(np.float32)

@@ -13,6 +13,7 @@ from golden import study_run
 from scipy import stats
 from simulated import CLUSTERING, Design, right, rows_of, runs_of
 
+from leafexp.report.evidence.calibration import calibration
 from leafexp.report.evidence.comparisons import Comparison, Verdict, compare
 from leafexp.report.evidence.factors import Effect, _average, effects
 from leafexp.report.evidence.intervals import ALPHA, Parts, accuracy, estimate, variances
@@ -317,6 +318,31 @@ def test_two_networks_give_no_average() -> None:
     assert _average([Comparison(one, other, "epochs"), Comparison(one, other, "epochs")]) == (False, None)
 
 
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design(clustering="middle", network_effect=0.005, accuracy=0.97),
+        Design(seeds=3, clustering="weak", network_effect=0.0, accuracy=0.97),
+        Design(160, 2, 5, "weak", 0.005, accuracy=0.97),
+    ],
+    ids=str,
+)
+def test_intervals_of_an_accuracy_near_1_hold(design: Design) -> None:
+    tested = right(design, 300, np.random.default_rng(5))[:, 0]
+    seen = [accuracy(values, design.leaf_of) for values in tested]
+    held = [found.low <= design.accuracy <= found.high for found in seen]
+    assert 0.93 - 2 * math.sqrt(0.05 * 0.95 / 300) <= np.mean(held) <= 0.99
+    assert all(0 <= found.low < found.value <= found.high <= 1 for found in seen)
+
+
+def test_an_interval_of_log_odds_by_hand() -> None:
+    values = np.tile([1.0, 1.0, 1.0, 0.0], (1, 10))
+    found, plainly = accuracy(values, np.arange(40)), estimate(values, np.arange(40))
+    reach = (plainly.high - 0.75) / (0.75 * 0.25)
+    odds = [3 * math.exp(-reach), 3 * math.exp(reach)]
+    assert (found.low, found.high) == pytest.approx((odds[0] / (1 + odds[0]), odds[1] / (1 + odds[1])))
+
+
 def test_one_leaf_shows_nothing_of_others() -> None:
     values = np.array([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
     found = estimate(values, np.zeros(4))
@@ -381,3 +407,26 @@ def test_an_average_effect_that_may_be_none_is_called_none() -> None:
     assert none.low < 0 < none.high
     said = [plain(effects_said([Effect("epochs", "5", "10", (), False, average)])[0]) for average in (none, some)]
     assert ["no effect is borne out" in text for text in said] == [True, False]
+
+
+def test_calibration_by_hand() -> None:
+    found = calibration(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
+    assert found.log_loss == pytest.approx(-(math.log(0.9) + math.log(0.4)) / 2)
+    assert found.brier == pytest.approx((0.02 + 0.72) / 2)
+    assert (list(found.stated), list(found.right), list(found.counts)) == ([0.6, 0.9], [0, 1], [1, 1])
+    assert found.error == pytest.approx((0.6 + 0.1) / 2)
+    assert (found.answered[0], found.accuracy[0], found.accuracy[-1]) == (0.5, 1, 0.5)
+
+
+@pytest.mark.parametrize("networks", [1, 6])
+def test_a_perfect_model_is_off_by_chance_alone(networks: int) -> None:
+    random = np.random.default_rng(0)
+    seen = []
+    for _ in range(100):
+        stated = random.beta(8, 2, 464).clip(0.5)
+        truth = np.repeat((random.random(464) > stated).astype(int), networks)
+        probabilities = np.repeat(np.column_stack([stated, 1 - stated]), networks, axis=0)
+        seen.append(calibration(probabilities, truth, 464))
+    by_chance = float(np.mean([it.by_chance for it in seen]))
+    assert float(np.mean([it.error for it in seen])) == pytest.approx(by_chance, rel=0.15)
+    assert by_chance > 0.02

@@ -1,9 +1,9 @@
 """One estimate, one interval and one p from what several networks said of the photos of several leaves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 ALPHA = 0.05
 _NONE = 1e-18  # a variance that is only rounding
@@ -106,16 +106,20 @@ class Variances:
 def accuracy(right: np.ndarray, leaves: np.ndarray) -> Estimate:
     """The accuracy of a row with its 95 % interval, which lies in [0, 1].
 
+    The interval of `estimate` is symmetric, and too narrow below an accuracy near 1. So its reach is taken on the scale
+    of log odds (Korn & Graubard 1998, Surv. Methodol. 24:193-201, compare such intervals).
+
     Args:
         right: shape (networks, photos): 1 where right, 0 where wrong, NaN where a network did not test the photo.
         leaves: shape (photos,): the number of each photo's leaf.
     """
     found = estimate(right, leaves)
-    low, high = max(0.0, found.low), min(1.0, found.high)
     if found.variance < _NONE or found.leaves == 1:  # as in `estimate`, with values from 0 to 1
         share = alike(found.leaves, 1)
-        low, high = share * found.value, share * found.value + 1 - share
-    return Estimate(**{**found.__dict__, "low": low, "high": high})
+        return replace(found, low=share * found.value, high=share * found.value + 1 - share)
+    reach = (found.high - found.value) / (found.value * (1 - found.value))
+    low, high = special.expit(special.logit(found.value) + np.array([-reach, reach]))
+    return replace(found, low=float(low), high=float(high))
 
 
 def estimate(values: np.ndarray, leaves: np.ndarray, comparisons: int = 1) -> Estimate:
