@@ -176,6 +176,8 @@ def test_sentences_have_the_sign_of_their_figures() -> None:
             assert found.value == pytest.approx(abs(item.one.accuracy - item.other.accuracy), abs=1e-6)
             assert found.ahead.accuracy >= found.behind.accuracy
             assert found.low <= found.value <= found.high
+            first = item.one.accuracy > item.other.accuracy
+            assert item.verdict in (Verdict.NOT_DECIDED, Verdict.ONE_MORE if first else Verdict.OTHER_MORE)
         for text in told_apart(rows, comparisons):
             for one, other in combinations(accuracies, 2):
                 if match := re.search(
