@@ -54,12 +54,13 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
 
 
 def parse_phases(text: str | None) -> pd.DataFrame | None:
-    """The phases of a run, a line each: at least `phase`, `epochs`, `learns` and `learning_rate`; None without them."""
+    """The phases of a run, a line each: at least `phase`, `epochs` (a number) and `learns`; None without them."""
     try:
         table = pd.read_csv(io.StringIO(text or ""))
     except ValueError:
         return None
-    return table if {"phase", "epochs", "learns", "learning_rate"} <= {*table.columns} and len(table) else None
+    known = {"phase", "epochs", "learns"} <= {*table.columns} and len(table)
+    return table if known and pd.api.types.is_numeric_dtype(table["epochs"]) else None
 
 
 def parse_pictures(text: str | None) -> dict[str, str]:
