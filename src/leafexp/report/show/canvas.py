@@ -4,15 +4,15 @@ Matplotlib draws the page's figures (inline SVG) and those of Markdown and paper
 at which it is shown. Its label (`Figure.get_label`) says in words what it shows, for who can't see it.
 """
 
-import html
 import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -79,13 +79,14 @@ def shown(rows: Iterable[Row]) -> tuple[list[Row], int]:
 
 def sheet(width: int, height: float) -> Figure:
     """An empty figure of so many pixels."""
-    return Figure(figsize=(width / DOTS, height / DOTS), dpi=DOTS, facecolor="none")
+    return Figure(figsize=(width / DOTS, height / DOTS), dpi=DOTS, frameon=False)
 
 
 def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Axes without spines at a place in pixels from the upper left corner."""
     wide, high = (size * DOTS for size in figure.get_size_inches())
-    axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high), facecolor="none")
+    axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+    axes.patch.set_visible(False)
     axes.grid(color=GRID, linewidth=0.75)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=points(SMALL), colors=MUTED, length=0)
@@ -99,6 +100,8 @@ def write(
     size: float = TEXT,
 ) -> None:  # fmt: skip
     """One line of text, its middle at `y`, in pixels from the upper left corner."""
+    if not text:
+        return
     wide, high = (side * DOTS for side in figure.get_size_inches())
     figure.text(
         x / wide, 1 - y / high, one_line(text), color=shade, ha=align, va="center_baseline", fontsize=points(size),
@@ -174,6 +177,7 @@ def svg(draw: Callable[[int], Figure | None], name: str) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG on white, for paper and Markdown."""
+    figure.set_frameon(True)
     figure.set_facecolor("white")
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # a letter that the font lacks
         FigureCanvasAgg(figure).print_figure(str(path), dpi=2 * DOTS)
@@ -185,27 +189,47 @@ def _inline(figure: Figure, size: str, name: str) -> str:
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "leafexp"}),
         warnings.catch_warnings(action="ignore", category=UserWarning),
     ):
-        FigureCanvasSVG(figure).print_svg(written, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = written.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"<[^<>]*>", lambda tag: _on_the_page(tag[0], name), text)
-    box = re.search(r'viewBox="[^"]*"', text)
+        FigureCanvasSVG(figure).print_svg(written)
+    drawn = ElementTree.fromstring(written.getvalue())
     width, height = (round(float(side) * DOTS) for side in figure.get_size_inches())
-    opening = (
-        f'<svg class="{size}" role="img" aria-labelledby="{name}-title" width="{width}" height="{height}" '
-        f'{box[0] if box else ""}><title id="{name}-title">{html.escape(str(figure.get_label()))}</title>'
-    )
-    return re.sub(r"\n\s*", "\n", re.sub(r"<svg [^>]*>", lambda _: opening, text, count=1)).replace("\n\n", "\n")
+    whole = ElementTree.Element("svg", {"class": size, "role": "img", "aria-labelledby": f"{name}-title"})
+    whole.attrib |= {"width": str(width), "height": str(height), "viewBox": drawn.attrib["viewBox"]}
+    ElementTree.SubElement(whole, "title", {"id": f"{name}-title"}).text = one_line(str(figure.get_label()))
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', written.getvalue()))
+    for part in drawn:
+        whole.extend(_slim(part, name, used))
+    return ElementTree.tostring(whole, "unicode")
 
 
-def _on_the_page(tag: str, name: str) -> str:
-    """A tag of the SVG with ids of its own, the page's colours and font, and hundredths of a pixel at most."""
-    tag = re.sub(r'(id="|url\(#|href="#)', lambda found: f"{found[0]}{name}-", tag)
-    for shade, variable in VARIABLES.items():
-        tag = tag.replace(shade, f"var(--{variable})")
-    tag = re.sub(r"font: ((?:\w+ )*[\d.]+px) [^;\"]*", r"font: \1 var(--font)", tag)
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+def _slim(part: ElementTree.Element, name: str, used: Container[str]) -> list[ElementTree.Element]:
+    """What of an element of Matplotlib's SVG belongs into the page, with its colours and font, and ids of its own."""
+    tag = part.tag.rpartition("}")[2]
+    if tag in ("metadata", "style"):
+        return []
+    inside = [kept for child in part for kept in _slim(child, name, used)]
+    attributes = {key.rpartition("}")[2]: " ".join(value.split()) for key, value in part.attrib.items()}
+    if attributes.get("id") not in used:
+        attributes.pop("id", None)
+    if tag in ("g", "defs") and not (inside and attributes):
+        return inside if tag == "g" else [_element(tag, {}, inside)] if inside else []
+    if "rotate(-0" in attributes.get("transform", ""):
+        del attributes["transform"]
+    for key, value in attributes.items():
+        value = re.sub(r"(?<=\d\.\d\d)\d+", "", value)
+        value = re.sub(r"^#|(?<=url\(#)", lambda found: f"{found[0]}{name}-", value) if key != "style" else value
+        value = re.sub(r"font-family: [^;]*;? ?", "", value)
+        for shade, variable in VARIABLES.items():
+            value = value.replace(shade, f"var(--{variable})")
+        attributes[key] = f"{name}-{value}" if key == "id" else value
+    kept = _element(tag, attributes, inside)
+    kept.text = part.text if tag == "text" else None
+    return [kept]
+
+
+def _element(tag: str, attributes: dict[str, str], inside: list[ElementTree.Element]) -> ElementTree.Element:
+    found = ElementTree.Element(tag, attributes)
+    found.extend(inside)
+    return found
 
 
 @cache

@@ -19,7 +19,7 @@ from leafexp.report.rows.predictions import confusion, probabilities
 from leafexp.report.rows.row import Row
 from leafexp.report.say.answer import unseen
 from leafexp.report.say.gaps import Gap, gap
-from leafexp.report.say.words import Part, Sentence, capital, few, percent, rounded, say
+from leafexp.report.say.words import Part, Sentence, few, percent, rounded, say
 from leafexp.report.show.classes import most_confused
 from leafexp.wording import count, counted, duration
 
@@ -80,7 +80,8 @@ def pair(item: Comparison) -> dict[str, Any]:
     decided = "yes" if found.decided else "too few networks" if found.too_few else "no"
     assert item.estimate is not None
     p = "-" if found.too_few else "< 0.0001" if item.estimate.p < 0.0001 else f"{item.estimate.p:.2g}"
-    return {"ahead": found.ahead, "behind": found.behind, "kind": kind, "said": decided, "points": _signed(found), "p": p}
+    rows = {"ahead": found.ahead, "behind": found.behind}
+    return {**rows, "kind": kind, "said": decided, "points": _signed(found), "p": p}
 
 
 def key(rows: Sequence[Row]) -> list[tuple[Row, str]]:
@@ -106,7 +107,7 @@ def time_caption(rows: Sequence[Row]) -> str:
     """Under what conditions the times were measured."""
     rows = [row for row in rows if not row.control] or list(rows)
     if not timing.one_machine(*rows):
-        return "These arms were trained on several machines, or on ones that are not known: no time is set against another."
+        return "These arms were trained on several machines, or on unknown ones: no time is set against another."
     trained = {epochs(row) for row in rows}
     whole = len(trained) == 1 and min(trained) == int(min(trained))
     each = f", {counted(min(trained), 'epoch')} each" if whole else ""
@@ -159,10 +160,6 @@ def matched(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _signed(found: Gap | Estimate) -> str:
-    value, low, high = (rounded(100 * end, 1) for end in (found.value, found.low, found.high))
+    ends = found.value, max(found.low, -1.0), min(found.high, 1.0)
+    value, low, high = (rounded(100 * end, 1) for end in ends)
     return f"{value} ({low} to {high})"
-
-
-def name_of(row: Row) -> str:
-    """A row's name as a heading has it."""
-    return capital(row.name)

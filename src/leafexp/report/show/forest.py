@@ -139,24 +139,30 @@ class _Layout:
         self.beside = max(names) + 16 <= width - self.right - _PLOT
         self.left = max(names) + 16 if self.beside else 6.0
         self.width, self.plot = width, width - self.left - self.right
-        self.step = (20 if self.beside else 34) + (13 if any(line.note for line in lines) else 4)
+        self.step = (33 if any(line.note for line in lines) else 24) if self.beside else 30
         self.height = self.step * len(lines)
-        middle = self.step / 2 if self.beside else self.step - 9
+        middle = self.step / 2 if self.beside else self.step - 8
         self.places = [self.step * place + middle for place in range(len(lines))]
 
     def texts(self, figure: Figure, line: Line, y: float, top: float) -> None:
-        """The name at the left or above, the value at the right; `y` is from the plot's top."""
-        room = self.width - (self.right + self.plot if self.beside else 0) - 2
-        name = canvas.shortened(capital(line.name), room, bold=bool(line.note))
-        note = canvas.shortened(line.note, room, SMALL)
-        first = y - (7 if line.note else 0) if self.beside else y - (28 if line.note else 15)
-        canvas.write(figure, 0, top + first, name, bold=bool(line.note))
-        if line.note:
-            canvas.write(figure, 0, top + first + 14, note, MUTED, size=SMALL)
+        """The name and its note at the left or above, the value at the right; `y` is from the plot's top."""
+        bold = bool(line.note)
+        room = self.left - 14 if self.beside else self.width - 2
+        name = canvas.shortened(capital(line.name), room, bold=bold)
+        if self.beside:
+            canvas.write(figure, 0, top + y - (7 if bold else 0), name, bold=bold)
+            canvas.write(figure, 0, top + y + 7, canvas.shortened(line.note, room, SMALL), MUTED, size=SMALL)
+        else:
+            canvas.write(figure, 0, top + y - 14, name, bold=bold)
+            begin = canvas.text_width(name, bold=bold) + 10
+            if room - begin > 40:
+                note = canvas.shortened(line.note, room - begin, SMALL)
+                canvas.write(figure, begin, top + y - 14, note, MUTED, size=SMALL)
         canvas.write(figure, self.width, top + y, line.text, align="right", bold=True)
 
 
 def _difference(name: str, value: float, low: float, high: float, decided: bool, shade: str, marker: str = "") -> Line:
+    low, high = max(low, -1.0), min(high, 1.0)
     decimals = digits(high - low)
     text = f"{_plus(rounded(100 * value, decimals))}{'' if decided else ' ?'}"
     marker = marker or ("o" if decided else "s")
@@ -182,9 +188,9 @@ def _forest(
     axes.set_yticks([])
     axes.set_ylim(layout.height, 0)
     _limits(axes, lines, zero)
-    axes.xaxis.set_major_locator(MaxNLocator(max(2, int(layout.plot / 70)), steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(max(2, int(layout.plot / 42)), steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    reach = layout.step / 2 if layout.beside else 9  # names that stand above their lines are not crossed
+    reach = layout.step / 2 if layout.beside else 8  # names that stand above their lines are not crossed
     for line, y in zip(lines, layout.places, strict=True):
         axes.vlines(axes.get_xticks(), y - reach, y + reach, color=GRID, linewidth=0.75, zorder=0)
         if zero is not None:
