@@ -28,15 +28,17 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.config import check
-from leafexp.report import collect, content, render
+from leafexp.report import report
+from leafexp.report.read import collect
+from leafexp.report.show import render
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = (("cnn", "unfrozen", 0.84), ("mnv2", "frozen", 0.92), ("mnv2", "partial", 0.93), ("mnv2", "unfrozen", 0.95))
 CLASSES = [f"class {number}" for number in range(6)]
 PARTS = [
     *((collect, name) for name in ("open_client", "read_runs", "read_curves", "read_texts", "parse_predictions")),
-    *((content, name) for name in ("make_rows", "make_table", "compare", "answer_questions", "matched_view")),
-    *((render, name) for name in ("draw_figures", "make_page", "as_markdown", "as_text")),
+    *((report, name) for name in ("make_rows", "compare", "effects", "accuracies", "caveats", "q1", "q2", "q3")),
+    *((render, name) for name in ("write_pictures", "make_page", "in_full", "as_json", "on_terminal")),
 ]
 
 

@@ -129,3 +129,18 @@ def test_a_sweep_begun_again_removes_what_leafexp_wrote_and_nothing_else(
     outcomes.begin("a")
     assert {path.name for path in cells.iterdir()} == {"notes.json", "sub"}
     assert outcomes.read("a") == []
+
+
+def test_pictures_are_the_same_whatever_the_home_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / ".config" / "matplotlib"
+    own.mkdir(parents=True)
+    (own / "matplotlibrc").write_text("lines.linewidth: 9\n")
+    own.parent.chmod(0o555)
+    code = "from leafexp.environment import begin_command; begin_command(); import matplotlib; "
+    code += "print(matplotlib.rcParams['lines.linewidth'])"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | home, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("1.5\n", "")

@@ -21,6 +21,8 @@ def begin_command() -> None:
         Path.home()
     except RuntimeError:  # of a user without an entry and without HOME; MLflow can't be imported then
         os.environ["HOME"] = os.environ.get("XDG_CACHE_HOME") or os.sep
+    # Not the home's: it may not be writable, and a matplotlibrc there would draw other pictures.
+    os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
     if IN_CHECKOUT and ROOT != CODE:
         print(f"{CODE} can only be read: mlflow.db, outputs/, data/ and reports/ lie in {ROOT}.", file=sys.stderr)
 

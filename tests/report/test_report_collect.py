@@ -7,14 +7,16 @@ from urllib.request import url2pathname
 
 import pytest
 from golden import STUDY, TEST_IMAGES, study_run, study_runs
-from leafexp.report.content import make_report, unfinished_runs, warnings
-from leafexp.report.render import write_report
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each
+from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each, why_not
 from leafexp.report.read.store import default_tracking_uri, open_client
-from leafexp.report.rows import groups_to_compare, make_rows
+from leafexp.report.report import make_report
+from leafexp.report.rows.learning import epochs
+from leafexp.report.rows.row import groups_to_compare, make_rows
+from leafexp.report.say.words import plain
+from leafexp.report.show.render import write_report
 from leafexp.stores import shown
 
 
@@ -117,7 +119,7 @@ def test_runs_of_something_else_are_counted_and_touch_nothing(track: Track) -> N
     store, name = track(study_runs(), foreign=3)
     for sweep in ("latest", "all"):
         selection = collect(str(store), name, sweep)
-        assert [row.label for row in make_rows(selection.finished)] == [line[0] for line in STUDY]
+        assert {row.label for row in make_rows(selection.finished)} == {line[0] for line in STUDY}
         assert "3 runs of something else in this experiment are left out." in selection.notes
     assert collect(str(store), name, "latest").sweep == "study"
 
@@ -136,10 +138,13 @@ def test_an_accuracy_that_is_no_share_keeps_its_run_out_and_is_said(track: Track
     store, name = track(runs)
     selection = collect(str(store), name, "latest")
     assert [run.row for run in selection.finished] == [STUDY[3][0]]
-    said = "\n".join(sorted(unfinished_runs(selection.unfinished)))
-    assert "frozen, seed 0: finished (its test accuracy is nan, not a share in [0, 1])" in said
-    assert "unfrozen, seed 0: finished (it logged no test accuracy)" in said
-    assert "Simple_CNN, seed 0: finished (its test accuracy is 93.5, not a share in [0, 1])" in said
+    assert {run.row: why_not(run) for run in selection.unfinished} == {
+        "MobileNetV2_frozen": "its test accuracy is nan, not a share in [0, 1]",
+        "MobileNetV2_unfrozen": "it logged no test accuracy",
+        "Simple_CNN": "its test accuracy is 93.5, not a share in [0, 1]",
+    }
+    said = [plain(caveat.sentence) for caveat in make_report(selection, "").caveats]
+    assert "Not in the table: Simple_CNN, seed 0, finished (its test accuracy is 93.5, not a share in [0, 1])." in said
 
 
 def test_a_newer_sweep_without_a_usable_accuracy_is_passed_over(track: Track) -> None:
@@ -185,13 +190,14 @@ def test_unknown_photos_equal_no_others() -> None:
         del run.tags[names.DATA_HASH], run.tags[names.SPLIT_HASH]
         runs[number] = replace(run, run_id=f"{number:08}")
     rows = make_rows(runs)
-    assert [row.label for row in rows][:2] == [
+    assert [row.label for row in rows][2:] == [
         "Simple_CNN, data_hash=unknown in 00000000",
         "Simple_CNN, data_hash=unknown in 00000001",
     ]
     assert len(groups_to_compare(rows)) == len(rows) == 4
-    (said,) = warnings(make_report(Selection("leafexp", "study", 0, runs, [], [])))
-    assert "different or unknown photos, so they are not compared: Simple_CNN (data_hash=unknown in 00000000)" in said
+    report = make_report(Selection("leafexp", "study", 0, runs, [], []), "")
+    assert plain(report.caveats[0].sentence).startswith("These rows were tested on different photos")
+    assert report.comparisons == ()
     kept, repeated = newest_of_each([runs[0], replace(runs[0], run_id="7", started=9)])
     assert (len(kept), repeated) == (2, 0)
 
@@ -232,7 +238,7 @@ def test_predictions_are_used_where_they_are_whole(track: Track, change: Callabl
     file.write_text(change(file.read_text()))
     selection = collect(str(store), name, "latest")
     (row,) = make_rows(selection.finished)
-    assert (row.right is not None) == readable
+    assert (row.outcomes is not None) == readable
     assert any("The predictions of 1 run can't be read" in note for note in selection.notes) != readable
 
 
@@ -249,15 +255,14 @@ def test_a_photo_without_a_group_is_a_leaf_of_its_own() -> None:
     assert run.predictions is not None
     groups = [math.nan if photo % 2 else "one leaf" for photo in range(TEST_IMAGES)]
     (row,) = make_rows([replace(run, predictions=run.predictions.assign(group=groups))])
-    assert row.leaves.nunique() == 1 + TEST_IMAGES // 2
-    low, high = row.interval_over_both
-    assert low < row.accuracy < high
+    assert row.outcomes is not None
+    assert len(set(row.outcomes.leaves.tolist())) == 1 + TEST_IMAGES // 2
 
 
 def test_params_that_are_no_numbers() -> None:
     for value in ("None", "", "ten", "nan", "inf"):
         run = replace(study_run("Simple_CNN", params={"epochs": value}), curves=study_run("Simple_CNN").curves.iloc[:0])
         (row,) = make_rows([run])
-        assert math.isnan(row.epochs), value
+        assert math.isnan(epochs(row)), value
     asked = study_run("Simple_CNN", tags={names.ASKED: "yesterday"})
     assert asked.asked == asked.started / 1000

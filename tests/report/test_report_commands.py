@@ -1,28 +1,27 @@
 """The commands that the report names: on the same photos, with the same settings, seeds and experiment."""
 
-import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from golden import study_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from leafexp.report.commands import command
 
 from leafexp import names
 from leafexp.config import check
 from leafexp.report.read.collect import Run
-from leafexp.report.rows import make_rows
+from leafexp.report.rows.row import make_rows
+from leafexp.report.say.commands import would_tell
+from leafexp.report.say.words import Code, markdown, say
 
 ARMS = "model=mnv2 freeze=frozen,unfrozen"
 
 
 def words(runs: list[Run], arms: str = ARMS) -> list[str]:
     """What the command is called with, after the arms."""
-    said = re.fullmatch(r"This would tell: (`+) ?(.*?) ?\1", command(make_rows(runs), arms))
-    assert said is not None
+    (said,) = [part.text for part in would_tell(make_rows(runs), arms) if isinstance(part, Code)]
     before = ["python", "-m", "leafexp.train", "-m", *arms.split()]
-    every = shlex.split(said[2])
+    every = shlex.split(said)
     assert every[: len(before)] == before
     return every[len(before) :]
 
@@ -97,7 +96,9 @@ def test_a_model_s_own_settings_go_with_that_model_alone() -> None:
 def test_no_command_where_the_photos_are_not_known() -> None:
     run = study_run("Simple_CNN")
     del run.params["data.name"]
-    assert "`" not in command(make_rows([run]), ARMS) and "not logged" in command(make_rows([run]), ARMS)
+    said = markdown(say(*would_tell(make_rows([run]), ARMS)))
+    assert "`" not in said
+    assert "not logged" in said
 
 
 def test_a_command_that_was_cut_off_or_holds_backticks_breaks_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from test_report_page import findings
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report import render
+from leafexp.report.show import render
 
 PHOTOS = 40
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -152,28 +152,26 @@ def _some(chance: random.Random, store: sqlite3.Connection) -> str:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(24), pytest.param(range(24, 348), marks=pytest.mark.slow)], ids=["few", "many"]
+    "seeds", [range(24), pytest.param(range(24, 348), marks=[pytest.mark.slow, pytest.mark.long])], ids=["few", "many"]
 )
 def test_a_damaged_store_gives_a_report_or_a_message(
     seeds: range, folder: Path, tmp_path: Path, damage: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw_figures, make_page = render.draw_figures, render.make_page
+    write_pictures, make_page = render.write_pictures, render.make_page
     reports = 0
     for seed in seeds:
         # Figures and page take most of the time.
         whole = seed % 16 == 0
-        monkeypatch.setattr(render, "draw_figures", draw_figures if whole else lambda *_: [])
+        monkeypatch.setattr(render, "write_pictures", write_pictures if whole else lambda *_: [])
         monkeypatch.setattr(render, "make_page", make_page if whole else lambda *_: "")
         damage(seed)
         try:
-            text, _, files = render.write_report(
-                folder, "damaged", sweep="all" if seed % 3 else "latest", output=tmp_path
-            )
+            text = render.write_report(folder, "damaged", "all" if seed % 3 else "latest", output=tmp_path)
         except UserError as error:
             assert 1 <= len(str(error).splitlines()) <= 2, seed
             continue
         reports += 1
-        read = {file.suffix: file.read_text(encoding="utf-8") for file in files if file.suffix in (".md", ".html")}
+        read = {end: (tmp_path / f"report{end}").read_text(encoding="utf-8") for end in (".md", ".html")}
         for shown in (text, read[".md"]):
             assert "\x1b" not in shown and "\u202e" not in shown, seed
         assert IMAGE not in read[".md"] and IMAGE not in read[".html"], seed

@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 from tests.servers import Server, make_database
 
 from leafexp import names
-from leafexp.report import history
+from leafexp.report.read import history
 from leafexp.report.read.artifacts import parse_predictions
 from leafexp.report.read.collect import collect, read_artifact, read_runs
 from leafexp.report.read.history import read_curves

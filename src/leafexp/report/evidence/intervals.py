@@ -20,6 +20,7 @@ class Estimate:
         degrees: degrees of freedom of the interval.
         leaf_variance: of the mean, from which leaves were drawn.
         network_variance: what the chance of the network adds to it; 0 where it is not seen.
+        parts: what the variance consists of, for planning.
         leaves, networks, predictions: how many.
         comparisons: how many the family has.
     """
@@ -31,6 +32,7 @@ class Estimate:
     degrees: float
     leaf_variance: float
     network_variance: float
+    parts: "Parts"
     leaves: int
     networks: int
     predictions: int
@@ -40,6 +42,23 @@ class Estimate:
     def variance(self) -> float:
         """The variance of the mean."""
         return self.leaf_variance + self.network_variance
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the variance of a mean consists of.
+
+    Attributes:
+        leaf: falls with the number of leaves alone.
+        cell: of leaves and networks together, falls with the number of both.
+        network: falls with the number of networks alone.
+        one_split: whether all networks tested the same photos.
+    """
+
+    leaf: float
+    cell: float
+    network: float
+    one_split: bool
 
 
 def accuracy(right: np.ndarray, leaves: np.ndarray) -> Estimate:
@@ -95,6 +114,7 @@ def estimate(values: np.ndarray, leaves: np.ndarray, comparisons: int = 1) -> Es
         degrees,
         leaf,
         network,
+        _parts(values[:, known], numbers, leaf, network),
         count,
         len(values),
         int(np.isfinite(values).sum()),
@@ -114,17 +134,16 @@ def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.nd
     predictions = tested.sum()
     mean = np.nansum(values, axis=(-2, -1)) / predictions
     rest = np.where(tested, values - mean[..., None, None], 0.0)
-    member = np.zeros((len(leaves), count))
-    member[np.arange(len(leaves)), leaves] = 1
-    cells = rest @ member  # (..., networks, leaves)
+    order = np.argsort(leaves, kind="stable")
+    begins = np.searchsorted(leaves[order], np.arange(count))
+    cells = np.add.reduceat(rest[..., order], begins, axis=-1)  # (..., networks, leaves)
     # Leaves and networks that a network and a leaf were never tested with are no clusters.
     networks = int(tested.any(axis=1).sum())
     by_leaf = _spread(cells.sum(axis=-2), count) / predictions**2
     by_network = _spread(cells.sum(axis=-1), networks) / predictions**2
     by_cell = (cells**2).sum(axis=(-2, -1)) / predictions**2
-    once = (
-        bool(((tested @ member > 0).sum(axis=0) == 1).all()) and networks > 1
-    )  # each leaf by one network: one replicate of folds
+    met = np.logical_or.reduceat(tested[:, order], begins, axis=-1)
+    once = networks > 1 and bool((met.sum(axis=0) == 1).all())  # one replicate of folds
     added = np.maximum(by_network - by_cell, 0.0)
     total = np.maximum(by_leaf + by_network - by_cell, by_leaf)
     if once:
@@ -133,6 +152,19 @@ def variances(values: np.ndarray, leaves: np.ndarray) -> tuple[np.ndarray, np.nd
     if once:
         degrees = np.full_like(degrees, networks - 1)
     return mean, by_leaf, total - by_leaf, degrees
+
+
+def _parts(values: np.ndarray, leaves: np.ndarray, leaf: float, network: float) -> Parts:
+    """Of networks that tested the same photos what they have in common on a leaf, else the variances as they are."""
+    networks = len(values)
+    if networks == 1 or not np.isfinite(values).all():
+        return Parts(leaf, 0.0, network, False)
+    sums = np.array([np.bincount(leaves, row) for row in values - values.mean()])
+    own = sums - sums.mean(axis=0)
+    share = networks / (networks - 1) / values.size**2
+    cell = float((own**2).sum()) * share
+    by_network = float((sums.sum(axis=1) ** 2).sum()) * share
+    return Parts(max(leaf - cell, 0.0), cell, max(by_network - cell, 0.0), True)
 
 
 def _spread(sums: np.ndarray, clusters: int) -> np.ndarray:

@@ -30,29 +30,35 @@ class Needed:
 def needed(found: Estimate, difference: float) -> Needed:
     """How many leaves or networks would show a difference, a share, by the formula of `intervals.estimate`.
 
-    The leaves' part of the variance falls with their number; so does the networks' part with theirs.
+    The parts of the variance fall with the numbers of leaves and networks; what the formula then makes of them on
+    average is set against the true variance.
     """
 
     def enough(leaves: float, networks: float) -> bool:
-        leaf = found.leaf_variance * found.leaves / leaves
-        network = found.network_variance * found.networks / networks
-        return _power(difference, leaf, network, leaves, networks, found.comparisons) >= POWER
+        return _power(found, difference, leaves, networks) >= POWER
 
+    parts = found.parts
     return Needed(
         _least(lambda count: enough(count, found.networks), 2),
         _least(lambda count: enough(found.leaves, count), 3),
-        "leaves" if found.leaf_variance >= found.network_variance else "networks",
+        "leaves" if parts.leaf >= parts.network else "networks",
     )
 
 
-def _power(difference: float, leaf: float, network: float, leaves: float, networks: float, comparisons: int) -> float:
-    variance = leaf + network
-    if variance <= 0:
+def _power(found: Estimate, difference: float, leaves: float, networks: float) -> float:
+    fewer_leaves, fewer_networks = found.leaves / leaves, found.networks / networks
+    leaf = found.parts.leaf * fewer_leaves
+    cell = found.parts.cell * fewer_leaves * fewer_networks
+    network = found.parts.network * fewer_networks
+    true = leaf + cell + network
+    if true <= 0:
         return 1.0
-    below = leaf**2 / (leaves - 1) + network**2 / max(networks - 1, 1)
-    degrees = variance**2 / below
-    bound = stats.t.ppf(1 - ALPHA / comparisons / 2, degrees)
-    return float(stats.nct.sf(bound, degrees, difference / math.sqrt(variance)))
+    # In one split the formula takes the leaves' part for each network from the networks' part.
+    added = max(network - leaf / networks, 0.0) if found.parts.one_split else network
+    seen = leaf + cell + added
+    degrees = seen**2 / ((leaf + cell) ** 2 / (leaves - 1) + added**2 / max(networks - 1, 1))
+    bound = stats.t.ppf(1 - ALPHA / found.comparisons / 2, degrees) * math.sqrt(seen / true)
+    return float(stats.nct.sf(bound, degrees, difference / math.sqrt(true)))
 
 
 def _least(enough: Callable[[int], bool], fewest: int) -> float:

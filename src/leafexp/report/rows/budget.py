@@ -9,7 +9,7 @@ import pandas as pd
 from leafexp import names
 from leafexp.report.read.collect import Run
 from leafexp.report.rows.learning import epochs
-from leafexp.report.rows.row import Row, groups_to_compare
+from leafexp.report.rows.row import Row, groups_to_compare, varied_settings
 from leafexp.report.rows.timing import one_machine
 
 
@@ -39,10 +39,10 @@ _FOLLOWS = {"optimizer steps": ("epochs", "training photos", "batch size"), "spl
 def unequal(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     """For each part of the budget that the rows did not have alike: what was had, by which rows.
 
-    A part that the study varies itself, such as a sweep's `epochs`, is among the rows' settings and not named.
+    A part that the study varies itself, such as a sweep's `epochs`, is not named.
     """
     found: dict[str, dict[str, list[Row]]] = {}
-    varied = {key.rpartition(".")[2].replace("_", " ") for row in rows for key in row.settings}
+    varied = {key.rpartition(".")[2].replace("_", " ") for key in varied_settings(rows)}
     for name, of in BUDGET.items():
         holders: dict[str, list[Row]] = {}
         for row in rows:

@@ -82,12 +82,12 @@ def short(key: str) -> str:
 def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
     """For each run the parameters its label has to add to the row's name, so that unlike runs have unlike labels.
 
-    The seed is left out, and what the row's name or another shown parameter tells: of a group (`model`, `freeze`,
-    `optimizer`, ...) a key is shown only among runs that share the group's name and yet differ in the key, as
-    `model.weights` does among rows of one model (there the rows from random weights carry it).
+    The seed and the fold are left out, and what the row's name or another shown parameter tells: of a group (`model`,
+    `freeze`, `optimizer`, ...) a key is shown only among runs that share the group's name and yet differ in the key,
+    as `model.weights` does among rows of one model (there the rows from random weights carry it).
     """
     configurations = [run.configuration for run in runs]
-    keys = sorted({key for configuration in configurations for key in configuration} - {"seed"})
+    keys = sorted({key for configuration in configurations for key in configuration} - _of_a_network(runs))
     settings: list[dict[str, str]] = [{} for _ in runs]
     told: list[list[str]] = []
     for key in sorted(keys, key=lambda key: ("." in key and not key.endswith(".name"), key)):
@@ -108,6 +108,12 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
         if not _follows(hashes, labels):
             settings = [{**setting, tag: value} for setting, value in zip(settings, hashes, strict=True)]
     return settings
+
+
+def _of_a_network(runs: Sequence[Run]) -> set[str]:
+    """The parameters in which the networks of one row differ: the seed and, where there are folds, the partition."""
+    folded = any(run.params.get("data.fold", "None") != "None" for run in runs)
+    return {"seed", "data.fold", "data.split_seed"} if folded else {"seed", "data.fold"}
 
 
 def _reference(key: str, runs: Sequence[Run]) -> list[str]:

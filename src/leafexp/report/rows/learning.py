@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from leafexp import names
+from leafexp.report.read.collect import number
 from leafexp.report.rows.row import Row
 
 _LAST_SHARE = 3  # the last third of the epochs tells whether a network was still improving
@@ -39,7 +40,7 @@ def curve(row: Row) -> pd.DataFrame:
 
 def epochs(row: Row) -> float:
     """Epochs trained; a mean where networks stopped at different epochs, NaN where that is not known."""
-    lengths = [len(run.curves) or _number(run.params.get("epochs", "")) for run in row.runs]
+    lengths = [len(run.curves) or number(run.params.get("epochs", "")) for run in row.runs]
     return sum(lengths) / len(lengths)
 
 
@@ -106,10 +107,3 @@ def at_epoch(row: Row, metric: str, position: int) -> float:
     """An epoch metric's mean over networks at the first (0) or last (-1) epoch that has it; NaN where none has."""
     kept = curve(row)[metric].dropna()
     return float(kept.iloc[position]) if len(kept) else math.nan
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -162,17 +162,24 @@ def groups_to_compare(rows: Iterable[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def shared_settings(row: Row) -> dict[str, str]:
-    """The settings in the row's name that belong to neither the model nor the freeze strategy."""
+def varied_settings(rows: Iterable[Row]) -> list[str]:
+    """The settings that a study varies: some arm has them with several values. Model and freeze strategy are none."""
+    values: dict[tuple[str, tuple[str, bool]], set[str]] = {}
     told = ("model.", "freeze.", names.WEIGHTS_SHA256)
-    return {key: value for key, value in row.settings.items() if not key.startswith(told)}
+    for row in rows:
+        for key, value in row.settings.items():
+            if not key.startswith(told):
+                values.setdefault((key, (row.runs[0].row, row.pretrained)), set()).add(value)
+    return sorted({key for (key, _), found in values.items() if len(found) > 1})
 
 
 def with_shared_settings(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows that share these settings, together."""
-    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    """The rows that share what is varied, together. What two arms have unlike once and for all parts no rows."""
+    rows = list(rows)
+    varied = varied_settings(rows)
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(sorted(shared_settings(row).items())), []).append(row)
+        groups.setdefault(tuple(row.settings.get(key, "") for key in varied), []).append(row)
     return list(groups.values())
 
 

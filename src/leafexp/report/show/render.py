@@ -80,7 +80,7 @@ def in_full(report: Report, pictures: list[tuple[str, str]]) -> str:
     blocks = [f"# {in_markdown(about(report))}"]
     for rows, found in report.answers:
         if len(report.answers) > 1:
-            blocks.append(f"## {in_markdown(setting_of(rows))}")
+            blocks.append(f"## {in_markdown(setting_of(report, rows))}")
         blocks += [f"**{markdown(found.title)}**", " ".join(map(markdown, found.said))]
     blocks += [as_markdown(arms_of(report))]
     if report.caveats:

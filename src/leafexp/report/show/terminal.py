@@ -9,7 +9,7 @@ from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows.labels import in_short
-from leafexp.report.rows.row import Row, make_rows, shared_settings
+from leafexp.report.rows.row import Row, make_rows, varied_settings
 from leafexp.report.say.words import Code, Sentence, capital, few, plain
 from leafexp.report.show.table import arms_table, as_text
 from leafexp.wording import counted, one_line
@@ -28,7 +28,7 @@ def on_terminal(report: Report) -> str:
     for rows, found in report.answers[:4]:
         # Of several groups of settings each answer is one line or two; else it is told in full.
         single = len(report.answers) == 1
-        begin = "" if single else f"{setting_of(rows)}: "
+        begin = "" if single else f"{setting_of(report, rows)}: "
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
     lines += ["", *_arms(report.rows, report.accuracies, MOST_ARMS)]
     return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
@@ -64,9 +64,15 @@ def about(report: Report) -> str:
     return one_line(said)
 
 
-def setting_of(rows: Sequence[Row]) -> str:
-    """What the rows of a group have in common and other groups have not: `with 8 photos a class`."""
-    return capital("with " + ", ".join(in_short(*item) for item in shared_settings(rows[0]).items()))
+def setting_of(report: Report, rows: Sequence[Row]) -> str:
+    """What the rows of a group have in common and other groups have not: `With 8 photos a class`."""
+    varied = [(key, rows[0].settings[key]) for key in varied_settings(report.rows) if key in rows[0].settings]
+    return capital("with " + ", ".join(in_short(*item) for item in varied)) if varied else about_photos(rows[0])
+
+
+def about_photos(row: Row) -> str:
+    """Which photos a row was trained on, by the beginning of their hash."""
+    return f"On photos {row.hashes(names.DATA_HASH)}, split {row.hashes(names.SPLIT_HASH)}"
 
 
 def _wrapped(sentences: Sequence[Sentence], begin: str) -> list[str]:
