@@ -335,6 +335,7 @@ def test_times_are_said_as_one_would(seconds: float, words: str) -> None:
 def test_numbers_carry_no_digit_that_the_interval_does_not() -> None:
     assert points(0.1114, 0.074, 0.148) == "11 points (7 to 15)"
     assert points(0.0204, 0.010, 0.031) == "2.0 points (1.0 to 3.1)"
+    assert points(0.0237, 0.0001, 0.0473) == "2.37 points (0.01 to 4.73)"
     assert points(0.001, -0.002, 0.004) == "0.1 points (−0.2 to 0.4)"
     assert in_hundred(0.954, 0.843) == ["95", "84"]
     assert in_hundred(0.954, 0.951) == ["95.4", "95.1"]

@@ -124,18 +124,27 @@ def _what_would_decide(rows: Sequence[Row], comparisons: Sequence[Comparison], d
     for item in comparisons:
         if item.verdict is not Verdict.NOT_DECIDED or item.estimate is None or not {item.one, item.other} <= {*rows}:
             continue
-        found, what = needed(item.estimate, detect), unseen(item.one)
-        leaves = _enough(found.leaves, item.estimate.leaves, what, item.networks, "networks of each")
-        networks = _enough(found.networks, item.networks, "networks of each", item.estimate.leaves, what)
-        between: list[Part] = ["a difference of ", size, " between ", item.one, " and ", item.other]
-        said.append(say(*between, f" would show {leaves}; {networks}."))
+        found, what, there = needed(item.estimate, detect), unseen(item.one), item.estimate.leaves
+        between: list[Part] = [f"a difference of {size} between ", item.one, " and ", item.other]
+        if found.leaves <= there or found.networks <= item.networks:
+            chance = "would have shown in four of five studies like this one."
+            said.append(say(*between, f" {chance} A smaller one may be there."))
+            continue
+        ways = [
+            f"with {about} {what} for {others}"
+            for wanted, what, others in (
+                (found.leaves, what, f"these {counted(item.networks, 'network')} of each"),
+                (found.networks, "networks of each", f"these {there:,} {what}"),
+            )
+            if (about := _about(wanted))
+        ]
+        if ways:
+            said.append(say(*between, f" would show {' or '.join(ways)}."))
+        else:
+            said.append(say(*between, f" would show with more {what} and more networks, not with more of one alone."))
     return said
 
 
-def _enough(wanted: float, there: int, what: str, others: int, other: str) -> str:
-    """How many of the one it takes with as many of the other as there are."""
-    if math.isinf(wanted):
-        return f"with these {others:,} {other} no number of {what.removesuffix(' of each')} would be enough"
-    if wanted <= there:
-        return f"with the {there:,} {what} there are, if it is there"
-    return f"with about {float(f'{wanted:.2g}'):,.0f} {what} and these {others:,} {other}"
+def _about(wanted: float) -> str:
+    """A count of two digits; empty where no number would be enough."""
+    return "" if math.isinf(wanted) else f"about {float(f'{wanted:.2g}'):,.0f}"

@@ -98,6 +98,8 @@ def points(value: float, low: float, high: float) -> str:
     Both are of the same sign as given; a difference is said as how much the first is ahead.
     """
     decimals = digits(high - low)
+    while low > 0 and decimals < 2 and float(f"{100 * low:.{decimals}f}") == 0:
+        decimals += 1  # else an interval above 0 would read as if it began there
     said = rounded(100 * value, decimals)
     unit = "point" if said == "1" else "points"
     return f"{said} {unit} ({rounded(100 * low, decimals)} to {rounded(100 * high, decimals)})"
