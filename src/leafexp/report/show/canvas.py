@@ -239,6 +239,6 @@ def _advance(letter: str, bold: bool) -> float:
         return 0.0
     font = get_font(findfont(FontProperties(weight="bold" if bold else "normal")))
     if not font.get_char_index(ord(letter)):  # the page's font may have it
-        return 1.3 if unicodedata.category(letter) == "So" else 1.0
+        return 1.2
     font.set_size(100, 72)
     return float(font.load_char(ord(letter)).linearHoriAdvance) / 65536 / 100

@@ -20,11 +20,11 @@ _STEP = 30  # px, a class
 def recalls(found: Mapping[Row, Mapping[str, Estimate]], width: int) -> Figure | None:
     """The share of each class's photos that each row recognises; the classes that are hardest first."""
     rows, left_out = canvas.shown(found)
-    if not rows or not any(found.values()):
-        return None
     found = {row: found[row] for row in rows}
+    classes = [name for name in next(iter(found.values()), {}) if all(name in by_class for by_class in found.values())]
+    if not classes:
+        return None
     look = canvas.looks(rows)
-    classes = list(next(iter(found.values())))
     classes.sort(key=lambda name: np.mean([by_class[name].value for by_class in found.values()]))
     more, classes = len(classes) - MOST, classes[:MOST]
     beside = max(map(canvas.text_width, classes)) + 14 <= 0.45 * width

@@ -43,11 +43,12 @@ class Classes:
     def lines(self) -> list[tuple[str, list[str], str]]:
         """A class, its recall by row, and the difference with its interval."""
         found = []
-        for name in next(iter(self.recalls.values()), {}):
+        for name in dict.fromkeys(name for by_class in self.recalls.values() for name in by_class):
             there, ends = self.apart.get(name), "-"
             if there is not None and there.networks > 2:
                 ends = f"{_signed(there)}{'' if there.low > 0 or there.high < 0 else ' ?'}"
-            found.append((name, [percent(by_class[name].value) for by_class in self.recalls.values()], ends))
+            known = [by_class.get(name) for by_class in self.recalls.values()]
+            found.append((name, [percent(seen.value) if seen else "-" for seen in known], ends))
         return found
 
 
@@ -127,15 +128,15 @@ def calibrations(rows: Sequence[Row]) -> dict[Row, Calibration]:
 
 def by_class(report: Report) -> Classes:
     """Recall of each class by row, and the difference of the answer's two rows."""
-    recalls = {}
-    for row in report.main:
-        if not row.control and row.outcomes is not None and row.tested is not None:
-            labels = dict(zip(row.tested["path"], row.tested["label"], strict=True))
-            recalls[row] = recall(row.outcomes, labels)
+    recalls = {
+        row: recall(row.outcomes, _labels(row))
+        for row in report.main
+        if not row.control and row.outcomes is not None and row.tested is not None
+    }
     best = tuple(row for row in report.answers[0][1].best if row in recalls)
     if len(best) < 2 or best[0].outcomes is None or best[1].outcomes is None:
         return Classes(recalls, best, {})
-    return Classes(recalls, best, recall_differences(best[0].outcomes, best[1].outcomes, labels))
+    return Classes(recalls, best, recall_differences(best[0].outcomes, best[1].outcomes, _labels(best[0])))
 
 
 def confusions(rows: Sequence[Row]) -> list[Sentence]:
@@ -163,3 +164,8 @@ def _signed(found: Gap | Estimate) -> str:
     ends = found.value, max(found.low, -1.0), min(found.high, 1.0)
     value, low, high = (rounded(100 * end, 1) for end in ends)
     return f"{value} ({low} to {high})"
+
+
+def _labels(row: Row) -> dict[str, str]:
+    assert row.tested is not None
+    return dict(zip(row.tested["path"], row.tested["label"], strict=True))
