@@ -91,7 +91,7 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=2"]
     assert ": 1 trained, 1 failed." in typed("train", "-m", *small, f"{good},nowhere", *joblib, given)
     assert "1 failed" in typed("train", *small, bad, "hydra.verbose=true", given)
-    assert "Wrote " in typed("report", "--tracking-uri", uri)
+    assert "Page: " in typed("report", "--tracking-uri", uri)
     assert "No experiment 'none'" in typed("report", "--experiment", "none", MLFLOW_TRACKING_URI=uri)
     typed("train", *small, good, given, "--cfg", "job")
     typed("train", *small, good, given, "modl=cnn")

@@ -17,7 +17,7 @@ from leafexp.wording import counted, one_line
 WIDTH, HEIGHT = 80, 30
 MOST_ARMS = 8
 MOST_OF_A_SWEEP = 20
-MOST_OF_A_NAME = 30  # characters
+MOST_OF_A_NAME = 32  # characters
 MOST_CAVEATS = 4
 _FOOT = 3  # lines that the caller adds: where the page and the table lie
 
@@ -43,7 +43,7 @@ def sweep_table(runs: Sequence[Run]) -> str:
 def _arms(rows: Sequence[Row], found: Mapping[str, Estimate], most: int, controls: bool = False) -> list[str]:
     """The arms in a table of 80 columns, and how many of them are left out."""
     shown = [row for row in rows if controls or not row.control][:most]
-    table = arms_table(shown, found).rename(columns={"weights that learn": "weights"})
+    table = arms_table(shown, found).rename(columns={"weights that learn": "weights", "accuracy": "right"})
     table["arm"] = [textwrap.shorten(one_line(name), MOST_OF_A_NAME, placeholder="…") for name in table["arm"]]
     lines = as_text(table).splitlines()
     indent = " " * min(2, max(0, WIDTH - max(map(len, lines))))
