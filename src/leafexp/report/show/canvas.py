@@ -116,7 +116,7 @@ def points(pixels: float) -> float:
 
 def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
     """The width of a text in pixels, at least: a page's font is hardly wider than Matplotlib's."""
-    return sum(_advance(letter, bold) for letter in one_line(text)) * size
+    return 1.03 * size * sum(_advance(letter, bold) for letter in one_line(text))  # hinting adds a little
 
 
 def wrapped(text: str, room: float, bold: bool = False) -> list[str]:
