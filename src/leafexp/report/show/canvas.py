@@ -64,6 +64,11 @@ def colour(row: Row) -> str:
     return CONTROL if row.control else PRETRAINED if row.pretrained else SCRATCH
 
 
+def lettered(row: Row) -> bool:
+    """Whether the row is called by a letter, as its name with its settings would be too long."""
+    return len(row.name) <= 3 and row.name[:1].isupper()
+
+
 def shown(rows: Iterable[Row]) -> tuple[list[Row], int]:
     """At most twelve of the rows, in their order, and how many are left out; controls are not among them.
 

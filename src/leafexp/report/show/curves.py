@@ -27,6 +27,8 @@ def accuracy(rows: Sequence[Row], phases: Mapping[str, pd.DataFrame], width: int
     """
     drawn, more = canvas.shown(row for row in rows if curve(row)[names.VAL_ACCURACY].notna().any())
     strips = {row: _Strip.of(row, phases.get(row.label), width - LEFT - 18) for row in drawn}
+    if width >= canvas.WIDE and not any(strip.parts for strip in strips.values()):
+        strips = {}  # the names stand at the ends of the lines
     chart = _draw(drawn, more, names.VAL_ACCURACY, 100, "Validation accuracy, %", width, strips)
     if chart is None:
         return None

@@ -20,6 +20,7 @@ from leafexp.report.rows.row import Row
 from leafexp.report.say.answer import unseen
 from leafexp.report.say.gaps import Gap, gap
 from leafexp.report.say.words import Part, Sentence, few, percent, rounded, say
+from leafexp.report.show.canvas import lettered
 from leafexp.report.show.classes import most_confused
 from leafexp.wording import count, counted, duration
 
@@ -87,10 +88,10 @@ def pair(item: Comparison) -> dict[str, Any]:
 
 def key(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     """What the letters stand for, where rows are called by letters: the arm and its settings."""
-    lettered = [row for row in rows if len(row.name) <= 3]
     return [
         (row, ", ".join([in_words(row.runs[0]), *(in_short(*item) for item in row.settings.items())]))
-        for row in lettered
+        for row in rows
+        if lettered(row)
     ]
 
 

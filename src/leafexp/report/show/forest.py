@@ -45,8 +45,9 @@ def accuracies(rows: Sequence[Row], known: Mapping[str, Estimate], width: int) -
     for row in rows:
         if found := known.get(row.label):
             ends = (100 * found.value, 100 * found.low, 100 * found.high)
-            settings = (in_short(*item) for item in row.settings.items())
-            note = " · ".join([row.model, row.freeze, *settings])
+            note = f"{row.model} · {row.freeze}"
+            if canvas.lettered(row):
+                note = " · ".join([note, *(in_short(*item) for item in row.settings.items())])
             text = percent(found.value)
             lines.append(Line(row.name, *ends, text, look[row].colour, look[row].marker, note))
     return _forest(lines, width, lambda value: f"{value:g} %", "Accuracy with its 95 % interval", None, more=more)
@@ -76,10 +77,10 @@ def effect(found: Effect, width: int) -> Figure | None:
             name = ", ".join([capital(in_words(item.one.runs[0])), *others])
             shade = canvas.colour(item.one) if decided else UNDECIDED
             lines.append(_difference(name, seen.value, seen.low, seen.high, decided, shade))
-    if (seen := found.average) is not None and seen.networks > 2:
-        decided = seen.low > 0 or seen.high < 0
+    if (mean := found.average) is not None and mean.networks > 2:
+        decided = mean.low > 0 or mean.high < 0
         shade = INK if decided else UNDECIDED
-        lines.append(_difference("On average", seen.value, seen.low, seen.high, decided, shade, "D"))
+        lines.append(_difference("On average", mean.value, mean.low, mean.high, decided, shade, "D"))
     low, high = (in_short(found.setting, value) for value in (found.low, found.high))
     return _forest(lines, width, _signed, f"What {high} instead of {low} changes, in points", 0.0)
 

@@ -30,8 +30,9 @@ from leafexp.wording import count, counted, one_line
 
 FIRST_CAVEATS = 4
 LOCAL_UI = "http://127.0.0.1:5000"
-_MOST_GROUPS = 8  # groups of settings with a figure of their own
-_MOST_PAIRS = 50  # of copies that the audit found
+_MOST_GROUPS = 6  # groups of settings that are not folded
+_MOST_COPIES = 50  # that the audit found
+_MOST_PAIRS = 100  # of comparisons in the table
 
 
 def make_page(report: Report, tracking_uri: str) -> str:
@@ -70,10 +71,12 @@ def make_page(report: Report, tracking_uri: str) -> str:
         accuracy_caption=details.accuracy_caption(report.main),
         time_caption=details.time_caption(report.main),
         planned=sum({item.one, item.other} <= {*report.main} for item in report.comparisons),
+        shown_groups=_MOST_GROUPS,
         key=details.key(report.rows),
         places=places,
         arms=[details.arm(row, report) for row in report.rows],
         pairs=list(map(details.pair, report.comparisons)),
+        most_pairs=_MOST_PAIRS,
         classes=classes,
         confusions=details.confusions(report.main),
         photos=photos,
@@ -87,7 +90,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         effects=list(zip(report.effects, effects_said(report.effects), strict=True)),
         in_short=in_short,
         found=facts(audit) if audit else [],
-        copies=audit.get("pairs", [])[:_MOST_PAIRS],
+        copies=audit.get("pairs", [])[:_MOST_COPIES],
         notes=about_selection(report),
         run_link=lambda run: _run_link(run, tracking_uri),
         local=not tracking_uri.startswith("http"),
