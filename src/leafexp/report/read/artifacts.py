@@ -54,13 +54,16 @@ def parse_predictions(text: str | None) -> pd.DataFrame | None:
 
 
 def parse_phases(text: str | None) -> pd.DataFrame | None:
-    """The phases of a run, a line each: at least `phase`, `epochs` (a number) and `learns`; None without them."""
+    """The phases of a run, a line each: at least `phase`, `epochs`, `learns`, `learning_rate_factor`; else None."""
+    numbers = ["epochs", "learning_rate_factor"]
     try:
-        table = pd.read_csv(io.StringIO(text or ""))
+        table = pd.read_csv(io.StringIO(text or ""), dtype={"phase": str, "learns": str})
     except ValueError:
         return None
-    known = {"phase", "epochs", "learns"} <= {*table.columns} and len(table)
-    return table if known and pd.api.types.is_numeric_dtype(table["epochs"]) else None
+    if not {"phase", "learns", *numbers} <= {*table.columns} or not len(table):
+        return None
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    return None if table[["learns", *numbers]].isna().any(axis=None) else table
 
 
 def parse_pictures(text: str | None) -> dict[str, str]:

@@ -69,10 +69,9 @@ def _reached(found: Milestone) -> str:
     some = f"{found.reached} of {counted(found.networks, 'network')}"
     if math.isinf(found.epoch):
         return f"reached it in {counted(found.epochs, 'epoch')} with {some} only"
-    of = "" if found.networks == 1 else ", the median of its networks"
-    if found.reached < found.networks:
-        of = f", the median; {some} reached it"
-    return f"needed {counted(found.epoch, 'epoch')}{of}"
+    of = f"; {some} reached it" if found.reached < found.networks else ""
+    median = " as a median" if found.networks > 1 else ""
+    return f"needed {counted(found.epoch, 'epoch')}{median}{of}"
 
 
 def _head_epochs(row: Row) -> float:
