@@ -84,21 +84,25 @@ def confusion(counts: pd.DataFrame, name: str, width: int) -> Figure | None:
         return None
     wrong = square * (1 - np.eye(len(known)))
     order = sorted(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST])
-    most = 220.0 if width >= canvas.WIDE else 100.0
-    labels = [canvas.shortened(f"{place}  {known[index]}", most) for place, index in enumerate(order, 1)]
-    left = max(map(canvas.text_width, labels)) + 10
+    labels = [f"{place}  {known[index]}" for place, index in enumerate(order, 1)]
+    beside = width >= canvas.WIDE  # else the names stand below
+    labels = [canvas.shortened(label, 220 if beside else width) for label in labels]
+    left = max(map(canvas.text_width, labels)) + 10 if beside else 20.0
     cell = min(40.0, (width - left) / len(order))
-    figure = canvas.sheet(width, cell * len(order) + 44)
-    axes = canvas.panel(figure, left, 40, cell * len(order), cell * len(order))
+    body = cell * len(order)
+    figure = canvas.sheet(width, body + 44 + (0 if beside else LINE * len(order)))
+    axes = canvas.panel(figure, left, 40, body, body)
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlim(0, len(order))
     axes.set_ylim(len(order), 0)
     shares = square / np.maximum(square.sum(1, keepdims=True), 1)
-    canvas.write(figure, left + cell * len(order) / 2, 8, "taken for", MUTED, align="center", size=SMALL)
+    canvas.write(figure, left + body / 2, 8, "taken for", MUTED, align="center", size=SMALL)
     for i, one in enumerate(order):
-        canvas.write(figure, 0, 40 + cell * (i + 0.5), labels[i])
+        canvas.write(figure, 0, 40 + cell * (i + 0.5), labels[i] if beside else str(i + 1))
+        if not beside:
+            canvas.write(figure, 0, body + 50 + LINE * i, labels[i])
         canvas.write(figure, left + cell * (i + 0.5), 27, str(i + 1), MUTED, align="center", size=SMALL)
         for j, other in enumerate(order):
             share = float(shares[one, other])
