@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden import study_run
 from scipy import stats
 from simulated import CLUSTERING, Design, right, rows_of, runs_of
 
@@ -245,3 +246,30 @@ def test_an_effect_is_averaged_only_where_it_is_the_same_everywhere() -> None:
 
 def test_every_clustering_is_tried() -> None:
     assert {design.clustering for design in SPLITS} == set(CLUSTERING)
+
+
+def test_a_setting_of_the_freeze_strategy_has_an_effect_too_counted_from_its_higher_value() -> None:
+    cells = [(momentum, share) for momentum in ("None", "auto") for share in ("0", "0.2")]
+    runs = [
+        study_run(
+            "MobileNetV2_partial",
+            seed=seed,
+            right=1200 + 90 * (momentum == "auto") + 50 * (share != "0") + seed,
+            params={"freeze.phases.tune.batch_norm_momentum": momentum, "freeze.phases.head.epoch_share": share},
+        )
+        for momentum, share in cells
+        for seed in range(3)
+    ]
+    rows = make_rows(runs)
+    found = {effect.setting.rpartition(".")[2]: effect for effect in effects(rows, compare(rows))}
+    assert set(found) == {"batch_norm_momentum", "epoch_share"}
+    for setting, photos, high in (("batch_norm_momentum", 90, "auto"), ("epoch_share", 50, "0.2")):
+        effect = found[setting]
+        assert effect.high == high
+        for pair in effect.pairs:
+            assert pair.one.settings[effect.setting] == high
+            assert pair.estimate is not None
+            assert pair.estimate.value == pytest.approx(photos / 1519)
+            assert pair.estimate.low < pair.estimate.value < pair.estimate.high
+            assert pair.verdict is Verdict.ONE_MORE
+            assert (pair.one_only, pair.other_only) == (3 * photos, 0)
