@@ -12,8 +12,8 @@ from leafexp.report.read.collect import Run, Selection
 from leafexp.report.report import Report, make_report
 from leafexp.report.rows.row import make_rows
 from leafexp.report.say.words import Code, in_markdown, markdown, say
-from leafexp.report.show.figures import write_pictures
 from leafexp.report.show.page import make_page
+from leafexp.report.show.pictures import write_pictures
 from leafexp.report.show.render import in_full
 from leafexp.report.show.table import arms_of, as_csv, as_latex, raw_table
 from leafexp.report.show.terminal import on_terminal

@@ -224,6 +224,8 @@ def test_sentences_have_the_sign_of_their_figures() -> None:
             assert found.value == pytest.approx(abs(item.one.accuracy - item.other.accuracy), abs=1e-6)
             assert found.ahead.accuracy >= found.behind.accuracy
             assert found.low <= found.value <= found.high
+            first = item.one.accuracy > item.other.accuracy
+            assert item.verdict in (Verdict.NOT_DECIDED, Verdict.ONE_MORE if first else Verdict.OTHER_MORE)
         for text in told_apart(rows, comparisons):
             for one, other in combinations(accuracies, 2):
                 if match := re.search(
@@ -430,3 +432,30 @@ def test_a_perfect_model_is_off_by_chance_alone(networks: int) -> None:
     by_chance = float(np.mean([it.by_chance for it in seen]))
     assert float(np.mean([it.error for it in seen])) == pytest.approx(by_chance, rel=0.15)
     assert by_chance > 0.02
+
+
+def test_a_setting_of_the_freeze_strategy_has_an_effect_too_counted_from_its_higher_value() -> None:
+    cells = [(momentum, share) for momentum in ("None", "auto") for share in ("0", "0.2")]
+    runs = [
+        study_run(
+            "MobileNetV2_partial",
+            seed=seed,
+            right=1200 + 90 * (momentum == "auto") + 50 * (share != "0") + seed,
+            params={"freeze.phases.tune.batch_norm_momentum": momentum, "freeze.phases.head.epoch_share": share},
+        )
+        for momentum, share in cells
+        for seed in range(3)
+    ]
+    rows = make_rows(runs)
+    found = {effect.setting.rpartition(".")[2]: effect for effect in effects(rows, compare(rows))}
+    assert set(found) == {"batch_norm_momentum", "epoch_share"}
+    for setting, photos, high in (("batch_norm_momentum", 90, "auto"), ("epoch_share", 50, "0.2")):
+        effect = found[setting]
+        assert effect.high == high
+        for pair in effect.pairs:
+            assert pair.one.settings[effect.setting] == high
+            assert pair.estimate is not None
+            assert pair.estimate.value == pytest.approx(photos / 1519)
+            assert pair.estimate.low < pair.estimate.value < pair.estimate.high
+            assert pair.verdict is Verdict.ONE_MORE
+            assert (pair.one_only, pair.other_only) == (3 * photos, 0)

@@ -1,7 +1,7 @@
 """Which rows the study compares with which, and what the data say of each pair."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import combinations
 
@@ -50,6 +50,22 @@ class Comparison:
     one_only: int = 0
     other_only: int = 0
     tested: int = 0
+
+    def turned(self) -> "Comparison":
+        """The same, counted from the other row."""
+        seen = self.estimate
+        if seen is not None:
+            seen = replace(seen, value=-seen.value, low=-seen.high, high=-seen.low)
+        verdict = {Verdict.ONE_MORE: Verdict.OTHER_MORE, Verdict.OTHER_MORE: Verdict.ONE_MORE}.get(self.verdict)
+        return replace(
+            self,
+            one=self.other,
+            other=self.one,
+            verdict=verdict or self.verdict,
+            estimate=seen,
+            one_only=self.other_only,
+            other_only=self.one_only,
+        )
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:

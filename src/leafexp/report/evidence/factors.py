@@ -43,11 +43,21 @@ def effects(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Effe
     for group in groups_to_compare(rows):
         for setting, pairs in settings_varied(group).items():
             values = {(high.settings.get(setting, ""), low.settings.get(setting, "")) for high, low in pairs}
-            made = [item for one, other in pairs for item in comparisons if (item.one, item.other) == (one, other)]
+            made = [item for high, low in pairs if (item := _of(high, low, comparisons)) is not None]
             if len(pairs) > 1 and len(values) == 1 and len(made) == len(pairs):
                 ((high, low),) = values
                 found.append(Effect(setting, low, high, tuple(made), *_average(made)))
     return found
+
+
+def _of(high: Row, low: Row, comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison of two rows, counted from `high`."""
+    for item in comparisons:
+        if (item.one, item.other) == (high, low):
+            return item
+        if (item.one, item.other) == (low, high):
+            return item.turned()
+    return None
 
 
 def _average(pairs: Sequence[Comparison]) -> tuple[bool, Estimate | None]:

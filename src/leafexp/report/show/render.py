@@ -20,8 +20,8 @@ from leafexp.report.rows.learning import curve
 from leafexp.report.rows.row import Row
 from leafexp.report.say.effects import effects_said
 from leafexp.report.say.words import Sentence, in_markdown, markdown, plain
-from leafexp.report.show.figures import write_pictures
 from leafexp.report.show.page import make_page
+from leafexp.report.show.pictures import write_pictures
 from leafexp.report.show.table import arms_of, as_csv, as_latex, as_markdown, pairs_table, raw_table
 from leafexp.report.show.terminal import about, about_selection, on_terminal, setting_of
 
@@ -57,7 +57,7 @@ def write_report(
         pictures = write_pictures(report, folder)
         written = {
             "report.html": make_page(report, uri),
-            "report.md": in_full(report, [picture.name for picture in pictures]),
+            "report.md": in_full(report, [(picture.name, told) for picture, told in pictures]),
             "report.json": as_json(report),
             "table.csv": as_csv(raw_table(report.rows, report.accuracies)),
             "table.tex": as_latex(arms_of(report)),
@@ -75,8 +75,8 @@ def write_report(
     return written[kept[output_format]]
 
 
-def in_full(report: Report, pictures: list[str]) -> str:
-    """The whole report in Markdown; `pictures` are file names beside it."""
+def in_full(report: Report, pictures: list[tuple[str, str]]) -> str:
+    """The whole report in Markdown; `pictures` are file names beside it, with what they show."""
     blocks = [f"# {in_markdown(about(report))}"]
     for rows, found in report.answers:
         if len(report.answers) > 1:
@@ -92,7 +92,7 @@ def in_full(report: Report, pictures: list[str]) -> str:
                 blocks += [f"### {point.asked}", " ".join(map(markdown, point.said))]
     if report.effects:
         blocks += ["## What the settings do", _bullets(effects_said(report.effects))]
-    blocks += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
+    blocks += [f"![{in_markdown(told)}]({name})" for name, told in pictures]
     blocks += ["\n".join(f"- {in_markdown(line)}" for line in about_selection(report))]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
