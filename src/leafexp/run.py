@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
-from leafexp.arrays import CHECKPOINTS
 from leafexp.backend import import_tensorflow
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
+from leafexp.room import CHECKPOINTS
 
 if TYPE_CHECKING:
     import keras

@@ -25,10 +25,11 @@ from mlflow.entities import Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.arrays import RUNNING, write_whole
+from leafexp.arrays import write_whole
 from leafexp.errors import UserError
 from leafexp.locks import file_lock, system_locks
 from leafexp.paths import cache_folder
+from leafexp.room import RUNNING
 from leafexp.tracking.store import PATIENCE_SECONDS, Store
 
 log = logging.getLogger(__name__)
