@@ -13,6 +13,7 @@ from leafexp.backend import import_tensorflow
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 from leafexp.room import CHECKPOINTS
+from leafexp.targets import build
 
 if TYPE_CHECKING:
     import keras
@@ -117,7 +118,6 @@ def _train(
     tf = import_tensorflow()
     import keras
 
-    from leafexp import config as configuration
     from leafexp import results
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
@@ -176,7 +176,7 @@ def _train(
             optimizer.step_epochs,
             optimizer.step_factor,
         )
-        made: keras.Optimizer = configuration.build(optimizer.keras, learning_rate=rate)
+        made: keras.Optimizer = build(optimizer.keras, learning_rate=rate)
         return made
 
     def on_epoch(epoch: EpochRow) -> None:
@@ -205,11 +205,10 @@ def _train(
 
 def read_catalog(config: "Config") -> "pd.DataFrame":
     """The photos' table, without reading any of them."""
-    from leafexp import config as configuration
     from leafexp.data.catalog import of_classes
 
     data = config.data
-    catalog: pd.DataFrame = configuration.build(data.source, path=data.path, group_pattern=data.group_pattern)
+    catalog: pd.DataFrame = build(data.source, path=data.path, group_pattern=data.group_pattern)
     return catalog if data.classes is None else of_classes(catalog, data.classes)
 
 
@@ -229,12 +228,11 @@ def _weights_sha256(config: "Config", num_classes: int) -> str | None:
 
 def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | None]":
     """The model and its weights' source; what `imagenet` stands for is noted."""
-    from leafexp import config as configuration
     from leafexp.identity import note_imagenet
 
     model: keras.Model
     source: Source | None
-    model, source = configuration.build(
+    model, source = build(
         config.model.network,
         image_size=config.data.image_size,
         num_classes=num_classes,
