@@ -386,6 +386,7 @@ def test_what_an_own_layer_holds_is_in_the_key(helped: ModuleType) -> None:
         "object": lambda value: Held([Held(value)]),
         "of Keras": lambda value: keras.regularizers.L2(value),
         "closure": lambda value: Held(lambda inputs: inputs * value),
+        "wrapped": lambda value: Held(functools.wraps(keras.activations.relu)(lambda inputs: inputs * value)),
         "partial": lambda value: functools.partial(pow, value),
         "method": lambda value: Held(value).__call__,
         "layer that is not tracked": lambda value: Held(keras.layers.Dense(value)),

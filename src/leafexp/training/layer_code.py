@@ -2,16 +2,10 @@
 
 import contextlib
 import copyreg
-import dis
 import functools
 import hashlib
-import importlib.metadata
-import importlib.util
 import pickle
-import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -19,16 +13,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_LIBRARIES = ("keras", "tensorflow", "builtins")  # their versions stand for their code
-_STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-_INSTALLED = ("site-packages", "dist-packages")
-_MADE_BY_CODE = 1 << 9  # CPython's mark of classes that a class statement or type() made
+from leafexp.training.code_origin import (
+    Untold,
+    codes_of,
+    file_of,
+    globals_of,
+    imports_of,
+    origin_of,
+    origin_of_module,
+    root_of,
+)
+
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
 _TOLD_ELSEWHERE = {"name", "_path", "_parent_path", "_trainable"}
-
-
-class Untold(Exception):
-    """A layer holds something whose content can't be told, so nothing may be concluded from its code."""
 
 
 def layer_code(layer: keras.layers.Layer) -> str:
@@ -42,7 +39,7 @@ def layer_code(layer: keras.layers.Layer) -> str:
     Raises:
         Untold: it holds, say, an open file.
     """
-    own = _place(type(layer)) != "library"
+    own = origin_of(type(layer)) != "library"
     attributes = {name: value for name, value in sorted(_state(layer).items()) if own or _holds_own(value)}
     inner = list(layer._flatten_layers(include_self=False, recursive=False))
     try:
@@ -89,7 +86,7 @@ def _holds_own(value: Any) -> bool:
         return any(map(_holds_own, value.values() if isinstance(value, Mapping) else value))
     if isinstance(value, functools.partial | MethodType):
         return True
-    return _place(value if isinstance(value, type | FunctionType) else type(value)) != "library"
+    return origin_of(value if isinstance(value, type | FunctionType) else type(value)) != "library"
 
 
 def _configuration(layer: keras.layers.Layer) -> Any:
@@ -194,13 +191,13 @@ class _Walk:
     def _of_code(self, item: type | FunctionType) -> Iterator[bytes]:
         """A class or function: by name if it is a library's, else with all that it consists of and refers to."""
         yield f"{item.__module__}.{item.__qualname__}".encode()
-        place = _place(item)
+        place = origin_of(item)
         if place == "library":
             return
         if not self._is_new(item):
             yield f"seen {self._seen[(id(item),)][0]}".encode()
             return
-        yield _file_of(item.__module__)
+        yield file_of(item.__module__)
         if place == "installed":
             return
         yield from self._of_class(item) if isinstance(item, type) else self._of_function(item)
@@ -218,15 +215,17 @@ class _Walk:
         for cell in item.__closure__ or ():
             with contextlib.suppress(ValueError):  # nothing in it yet
                 yield self.told(cell.cell_contents)
-        if _root(item) in _LIBRARIES or _is_stdlib(item.__module__):
-            return  # a function that one of a library's made: what it was given counts, and the library has a version
-        codes = list(_codes(item.__code__))
+        home = str(item.__globals__.get("__name__"))  # a wrapper says that it is of the module of what it wraps
+        yield file_of(home)
+        if origin_of_module(home) != "own":
+            return  # one that a library's function made: what it was given counts, and the library has a version
+        codes = list(codes_of(item.__code__))
         names = {name for code in codes for name in code.co_names}
-        for name in sorted({name for code in codes for name in _globals_of(code)} & item.__globals__.keys()):
+        for name in sorted({name for code in codes for name in globals_of(code)} & item.__globals__.keys()):
             yield name.encode()
             yield from self._found(item.__globals__[name], names)
         for code in codes:
-            for module in _imports_of(code, item.__globals__.get("__package__")):
+            for module in imports_of(code, item.__globals__.get("__package__")):
                 yield from self._found(module, names)
 
     def _found(self, value: Any, names: set[str]) -> Iterator[bytes]:
@@ -235,9 +234,9 @@ class _Walk:
 
     def _of_module(self, module: ModuleType, names: set[str]) -> Iterator[bytes]:
         yield module.__name__.encode()
-        place = _place_of(module.__name__)
+        place = origin_of_module(module.__name__)
         if place != "library":
-            yield _file_of(module.__name__)
+            yield file_of(module.__name__)
         if place == "own":
             for name in sorted(names & vars(module).keys()):
                 yield name.encode()
@@ -249,18 +248,18 @@ class _Walk:
 
     def _of_object(self, item: Any) -> Iterator[bytes]:
         """Any other object: its class, and what pickling it would keep."""
-        if _root(type(item)) == "keras" and hasattr(item, "get_config"):
+        if root_of(type(item)) == "keras" and hasattr(item, "get_config"):
             yield self.told(type(item)) + self.told(item.get_config())
         elif isinstance(item, tf.Tensor | tf.Variable | keras.Variable):
             yield b"array" + self.told(np.asarray(item))
-        elif _root(type(item)) == "tensorflow" and hasattr(item, "python_function"):  # a tf.function
+        elif root_of(type(item)) == "tensorflow" and hasattr(item, "python_function"):  # a tf.function
             yield self.told(item.python_function) + self.told(getattr(item, "_jit_compile", None))
         else:
             reduce = copyreg.dispatch_table.get(type(item))
             reduced = reduce(item) if reduce else item.__reduce_ex__(4)
             if isinstance(reduced, str):
                 yield f"{getattr(item, '__module__', '')}.{reduced}".encode()
-                yield _file_of(getattr(item, "__module__", None))
+                yield file_of(getattr(item, "__module__", None))
                 yield self.told(getattr(item, "__wrapped__", None))  # as of functools.cache
                 return
             # A maker and its arguments, and where there are some a state, and iterators over elements and over pairs.
@@ -270,101 +269,4 @@ class _Walk:
 
 def _is_plain(item: Any, *kinds: type) -> bool:
     """Whether a container is just that: Python's own, or as Keras and TensorFlow wrap those that they track."""
-    return type(item) in kinds or _root(type(item)) in ("keras", "tensorflow")
-
-
-def _root(item: Any) -> str:
-    return str(item.__module__).partition(".")[0]
-
-
-def _place(item: type | FunctionType) -> str:
-    """`library`, `installed` or `own`: where a class or function comes from.
-
-    What can't be found under its name is `own` wherever the name points to: it was made by a function, from values that
-    the name does not tell.
-    """
-    if isinstance(item, type) and not item.__flags__ & _MADE_BY_CODE:
-        return _place_of(item.__module__)
-    found: Any = sys.modules.get(str(item.__module__))
-    for part in item.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return _place_of(item.__module__) if found is item else "own"
-
-
-def _place_of(module: str) -> str:
-    if module.partition(".")[0] in _LIBRARIES or _is_stdlib(module):
-        return "library"
-    return "installed" if _files_installed(module.partition(".")[0], _path_of(module)) else "own"
-
-
-def _is_stdlib(module: str | None) -> bool:
-    path = _path_of(module)
-    if not path:
-        return str(module).partition(".")[0] in sys.stdlib_module_names - {"__main__"}
-    return path.startswith(_STDLIB) and not any(folder in path for folder in _INSTALLED)
-
-
-def _path_of(module: str | None) -> str:
-    return getattr(sys.modules.get(str(module)), "__file__", None) or ""
-
-
-@functools.cache
-def _files_installed(package: str, path: str) -> str:
-    """The files of an installed package with their checksums, or else its version; "" if it is not an installed one."""
-    if not any(folder in path for folder in _INSTALLED):
-        return ""
-    said = []
-    for name in sorted(set(_distributions().get(package, ()))):
-        distribution = importlib.metadata.distribution(name)
-        lines = (distribution.read_text("RECORD") or "").splitlines()
-        files = [line for line in lines if line.startswith((f"{package}/", f"{package}."))]
-        said += [name, distribution.version, *sorted(files)]
-    return "\n".join(said)
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
-
-
-def _file_of(module: str | None) -> bytes:
-    """The content of a module's file, source or compiled, and the files of its package if that is installed.
-
-    Empty for what was typed in.
-    """
-    path = _path_of(module)
-    installed = _files_installed(str(module).partition(".")[0], path) if path else ""
-    try:
-        return (Path(path).read_bytes() if path else b"") + installed.encode()
-    except OSError:
-        return installed.encode()
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Code and the code within it, as of comprehensions."""
-    yield code
-    for value in code.co_consts:
-        if isinstance(value, CodeType):
-            yield from _codes(value)
-
-
-def _globals_of(code: CodeType) -> set[str]:
-    """The global names that code asks for."""
-    return {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-
-
-def _imports_of(code: CodeType, package: str | None) -> Iterator[ModuleType]:
-    """The modules that code imports when it runs.
-
-    Raises:
-        Untold: one was not imported yet, so that what code will find there is not known.
-    """
-    steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
-    for level, step in zip(steps, steps[2:], strict=False):
-        if step.opname != "IMPORT_NAME":
-            continue
-        name = importlib.util.resolve_name("." * level.argval + step.argval, package)
-        if name in sys.modules:
-            yield sys.modules[name]
-        elif not _is_stdlib(name) and importlib.util.find_spec(name.partition(".")[0]):
-            raise Untold(f"an import of {name} that has not happened yet")
+    return type(item) in kinds or root_of(type(item)) in ("keras", "tensorflow")
