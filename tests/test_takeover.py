@@ -80,7 +80,7 @@ def test_a_run_that_lives_on_another_machine_is_left_alone_and_a_dead_one_taken_
     training.kill()  # and the process in it
     training.communicate()
     again = other.start("freeze=unfrozen", "epochs=100000")
-    until(again, "one is training this very run; waiting until it has finished, or was silent")
+    until(again, "one is training this very run, or was when it was cut off; waiting until it has finished")
     until(again, "Epoch 2/")
     # Its checkpoint is on the other machine, so that it begins anew.
     by_host = {run.data.tags[names.HOST]: run for run in one.runs() if run.data.tags[names.SEED] == "0"}
