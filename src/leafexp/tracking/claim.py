@@ -2,8 +2,10 @@
 
 A process that trains a run writes a claim, a word of its own, and then a heartbeat every half minute. Another takes the
 run up if that process is known to be gone, or if it has seen the heartbeat stand still for longer than a run waits for
-its store. Clocks, names of hosts and ids of machines are not trusted: they move, and they are shared. Who has lost its
-claim stops as soon as it can read that: a run that was cut off from its store for so long may be taken over meanwhile.
+its store. Clocks, names of hosts and ids of machines are not trusted: they move, and they are shared.
+
+A run that lives and is cut off from its store for so long, as by a network that fails or a laptop that sleeps, may be
+taken over meanwhile. It stops as soon as it can read that.
 """
 
 import functools
