@@ -105,15 +105,11 @@ def _run(arguments: list[str]) -> int:
             print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
     _sum_up(store, sweep)
     if code > 1:
-        open_address = given and stores.shown(given) == given
-        again = [
-            "python",
-            "-m",
-            "leafexp.train",
-            *arguments,
-            *([f"tracking.uri={written(given)}"] if open_address else []),
-        ]
-        where = "" if open_address or not given else "\nwith MLFLOW_TRACKING_URI set to the address of tracking.uri"
+        again, where = ["python", "-m", "leafexp.train", *arguments], ""
+        if given and stores.shown(given) == given:
+            again.append(f"tracking.uri={written(given)}")
+        elif given:
+            where = "\nwith MLFLOW_TRACKING_URI set to the address of tracking.uri"
         print(
             f"Interrupted. What is finished is kept; the same command goes on from here:\n  {shlex.join(again)}{where}",
             file=sys.stderr,
