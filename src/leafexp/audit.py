@@ -9,11 +9,12 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp import stores
 from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import counted, facts, leaks, remarks
-from leafexp.overrides import written
+from leafexp.overrides import without_address, written
 from leafexp.paths import ROOT
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ The overrides are those of leafexp.train: data=folder data.path=PHOTOS, data.gro
 Writes reports/audit/DATA/audit.html, audit.json and pairs.csv; where the split leaks (see data.audit; exit code 1) also
 clean.csv: the same photos without the training copies of what is tested, and prints the command that trains on it."""
 
-# What clean.csv holds in place of the overrides, and the address of the store, which may hold a password.
+# What clean.csv holds in place of the overrides.
 _IN_TABLE = (
     "tracking.",
     "data=",
@@ -50,6 +51,7 @@ def main() -> int:
     from leafexp.config import check
 
     try:
+        overrides, _ = without_address(overrides)
         config = check(overrides)
         check_environment()
         from leafexp.data import audit, dataset
@@ -71,7 +73,7 @@ def main() -> int:
                 print(error, file=sys.stderr)
                 return 1
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -3,7 +3,6 @@
 `python -m leafexp.cache` lists them, `python -m leafexp.cache --clear` deletes them.
 """
 
-import argparse
 import contextlib
 import errno
 import hashlib
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from filelock import Timeout
 
-from leafexp.environment import begin_command, check_environment
+from leafexp.environment import Options, begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
@@ -149,7 +148,7 @@ def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     """List or clear the cache; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="leafexp.cache", description="The arrays that runs share, on disk.")
+    parser = Options(prog="leafexp.cache", description="The arrays that runs share, on disk.")
     parser.add_argument("--clear", action="store_true", help="delete them; running runs are not disturbed")
     begin_command()
     arguments = parser.parse_args()

@@ -1,7 +1,10 @@
-"""Values as Hydra's command line has them, for commands that a person copies."""
+"""Hydra's command line: values in its grammar, and the address of the store, which Hydra never gets."""
 
 import re
 from typing import Any
+
+from leafexp import stores
+from leafexp.errors import UserError
 
 _UNQUOTED = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/.][\w/.+-]*", re.IGNORECASE | re.ASCII)
 
@@ -26,3 +29,44 @@ def written(value: Any) -> str:
             quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
             return f"'{quoted}'"
     return str(value)
+
+
+def without_address(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters.
+
+    Raises:
+        UserError: there is an address elsewhere, which Hydra would print or write.
+    """
+    kept, found = [], None
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        key = key.lstrip("+~")
+        if key == "tracking.uri" and equals:
+            found = _address(value)
+        elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
+            raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
+        elif ("://" in argument or argument.startswith("-") or not equals) and stores.scrubbed(argument) != argument:
+            raise UserError(
+                f"{stores.scrubbed(argument)} holds what may be a password. "
+                "Where runs are kept is set by tracking.uri=URI, or MLFLOW_TRACKING_URI."
+            )
+        else:
+            kept.append(argument)
+    return kept, found
+
+
+def _address(value: str) -> str | None:
+    """An address as it was typed, with or without quotes of its own, or made from the environment: ${oc.env:NAME}."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    if "${" in value:
+        try:
+            value = str(OmegaConf.create({"uri": value}).uri)
+        except OmegaConfBaseException as error:
+            raise UserError(f"tracking.uri: {str(error).splitlines()[0]}") from None
+    if value.count("://") > 1:
+        raise UserError("tracking.uri takes one address: a sweep is kept in one store.")
+    return None if value in ("", "null") else value

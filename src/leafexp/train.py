@@ -1,5 +1,7 @@
 """The command line of training: one run, or with -m every combination of the values given."""
 
+import contextlib
+import io
 import os
 import shlex
 import sys
@@ -14,6 +16,7 @@ from leafexp.errors import UserError
 from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
 from leafexp.outcomes import Outcome
+from leafexp.overrides import without_address, written
 from leafexp.paths import CONF_DIR, ROOT
 
 if TYPE_CHECKING:
@@ -54,9 +57,9 @@ def _run(arguments: list[str]) -> int:
     from leafexp import config as configuration
 
     try:
-        arguments, given = _without_address(arguments)
-        overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
-        config = configuration.check(overrides, _option(arguments, "--config-dir", "-cd"))
+        arguments, given = without_address(arguments)
+        overrides = _overrides(arguments)
+        config = configuration.check(overrides, _config_dir(arguments))
         uri = given or config.tracking.uri or stores.default_uri()
         if uri:
             # Runs take it from here, so that no file of Hydra's, no title and no parameter holds what may be secret.
@@ -74,7 +77,7 @@ def _run(arguments: list[str]) -> int:
         if silent := end_silent_runs(store):
             print(f"Ended {silent} run(s) whose process was gone; each goes on when its command is given again.")
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     sweep = config.sweep or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:4]}"
     # Hydra's parser takes no flags between overrides.
@@ -101,58 +104,41 @@ def _run(arguments: list[str]) -> int:
             print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
     _sum_up(store, sweep)
     if code > 1:
-        print(
-            "Interrupted. What is finished is kept; the same command goes on from here:\n"
-            f"  {shlex.join(['python', '-m', 'leafexp.train', *arguments, *_shown_address(given)])}",
-            file=sys.stderr,
-        )
+        print(f"Interrupted. What is finished is kept; {_again(arguments, given)}", file=sys.stderr)
     return code
+
+
+def _again(arguments: list[str], uri: str | None) -> str:
+    """The command that goes on, to be copied; an address that may be secret is not in it."""
+    words, first = ["python", "-m", "leafexp.train", *arguments], ""
+    if uri and stores.shown(uri) == uri:
+        words.append(f"tracking.uri='{uri}'")
+    elif uri:
+        first = ", once MLFLOW_TRACKING_URI is set to the store's address"
+    return f"the same command goes on from here{first}:\n  {shlex.join(words)}"
 
 
 def _show(arguments: list[str]) -> None:
     """Let Hydra show what it is asked for, and no address that may be secret."""
+    from leafexp import config as configuration
+
     try:
-        arguments, uri = _without_address(arguments)
+        arguments, uri = without_address(arguments)
     except UserError as error:
         sys.exit(stores.scrubbed(str(error)))
-    sys.argv[1:] = [*arguments, *_shown_address(uri)]
-    _hydra()
-
-
-def _without_address(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters."""
-    kept, found = [], None
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if key == "tracking.uri" and equals:
-            found = _address(value)
-        elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
-            raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
-        else:
-            kept.append(argument)
-    return kept, found
-
-
-def _address(value: str) -> str | None:
-    """An address as it was typed, with or without quotes of its own, or made from the environment: ${oc.env:NAME}."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    if "${" in value:
-        try:
-            value = str(OmegaConf.create({"uri": value}).uri)
-        except OmegaConfBaseException as error:
-            raise UserError(f"tracking.uri: {str(error).splitlines()[0]}") from None
-    if value.count("://") > 1:
-        raise UserError("tracking.uri takes one address: a sweep is kept in one store.")
-    return None if value in ("", "null") else value
-
-
-def _shown_address(uri: str | None) -> list[str]:
-    return [f"tracking.uri='{stores.shown(uri)}'"] if uri else []
+    overrides = _overrides(arguments)
+    uri = uri or configuration.tracking_uri(overrides, _config_dir(arguments))
+    # Hydra's parser takes no flags between overrides.
+    sys.argv[1:] = [*(word for word in arguments if word not in overrides), *overrides]
+    if uri:
+        sys.argv.append(f"tracking.uri={written(stores.shown(uri))}")
+    shown, complaints = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(complaints):
+            _hydra()
+    finally:
+        print(stores.scrubbed(shown.getvalue(), uri or ""), end="")
+        print(stores.scrubbed(complaints.getvalue(), uri or ""), end="", file=sys.stderr)
 
 
 def _sum_up(store: "Store", sweep: str) -> None:
@@ -171,7 +157,7 @@ def _sum_up(store: "Store", sweep: str) -> None:
     try:
         runs = collect(store.uri, store.experiment, sweep)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return
     print(f"\n{print_table(make_table(make_rows(runs.finished)))}")
     # The failed ones have been named.
@@ -191,11 +177,15 @@ def _hydra() -> None:
     hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")(_job)()
 
 
-def _option(arguments: list[str], *flags: str) -> str | None:
-    """The value of a command-line option given as `--flag value` or `--flag=value`."""
+def _overrides(arguments: list[str]) -> list[str]:
+    return [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+
+
+def _config_dir(arguments: list[str]) -> str | None:
+    """The folder of own YAML files, given as `--config-dir DIR` or `--config-dir=DIR`."""
     for position, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
-        if flag in flags:
+        if flag in ("--config-dir", "-cd"):
             return value if equals else next(iter(arguments[position + 1 :]), None)
     return None
 

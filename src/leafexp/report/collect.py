@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,11 @@ from leafexp.report.history import read_curves
 from leafexp.report.settings import with_missing_settings
 from leafexp.report.store import ask, no_garbage_collection, open_client
 from leafexp.report.wording import counted, one_line
-from leafexp.stores import shown
+from leafexp.stores import scrubbed, shown
 
 # The tags by which a run is known as leafexp's: every version has written them.
 MARKS = (names.ROW, names.MODEL, names.FREEZE)
-_VERBATIM = (names.ERROR, names.COMMAND)
+_ADDRESS = "tracking.uri"  # a parameter of versions that wrote passwords to the store; their commands hold it too
 _MOST = 1e15  # a metric over it is MLflow's infinity, or nonsense
 
 
@@ -227,8 +228,8 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
             name=one_line(run.info.run_name or run.info.run_id),
             status=run.info.status,
             started=run.info.start_time or 0,
-            tags={key: value if key in _VERBATIM else one_line(value) for key, value in run.data.tags.items()},
-            params={key: one_line(value) for key, value in run.data.params.items()},
+            tags={key: _read_tag(key, value) for key, value in run.data.tags.items()},
+            params={key: one_line(value) for key, value in run.data.params.items() if key != _ADDRESS},
             metrics=_possible(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
             experiment_id=run.info.experiment_id or "",
@@ -237,6 +238,27 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
         )
         for run in found
     ]
+
+
+def _read_tag(key: str, value: str) -> str:
+    if key == names.ERROR:
+        return scrubbed(value)
+    return _command(value) if key == names.COMMAND else one_line(value)
+
+
+def _command(text: str) -> str:
+    """The command without the store's address, where that may be secret: it works with MLFLOW_TRACKING_URI."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # cut off
+        return scrubbed(text.partition(f"{_ADDRESS}=")[0].rstrip(" '"))
+    kept = []
+    for word in words:
+        key, _, value = word.partition("=")
+        address = value.strip("'\"")
+        if key.lstrip("+~") != _ADDRESS or shown(address) == address:
+            kept.append(scrubbed(word))
+    return text if kept == words else shlex.join(kept)
 
 
 def choose_sweep(runs: list[Run], experiment: str, sweep: str) -> tuple[list[Run], str, list[str]]:
