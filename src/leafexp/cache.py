@@ -1,6 +1,5 @@
 """What runs share on disk, as a command: `python -m leafexp.cache` lists it, with `--clear` it deletes it."""
 
-import argparse
 import contextlib
 import sys
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from leafexp.environment import begin_command, check_environment
+from leafexp.environment import Options, begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import counted
 from leafexp.locks import file_lock
@@ -22,7 +21,7 @@ _WRITING_SECONDS = 600  # no process takes so long to write a small file or a ch
 
 def main() -> int:
     """List or clear the cache; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="leafexp.cache", description="What runs share on disk.")
+    parser = Options(prog="leafexp.cache", description="What runs share on disk.")
     parser.add_argument(
         "--clear",
         action="store_true",

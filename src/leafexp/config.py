@@ -1,7 +1,7 @@
 """The typed configuration: its schema and its checks."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from leafexp.errors import UserError, did_you_mean, first_line
 from leafexp.paths import CONF_DIR, ROOT
+from leafexp.stores import scrubbed
 from leafexp.training.phases import Phase
 from leafexp.values import check_values
 
@@ -140,7 +141,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     Raises:
         UserError: in one or two lines, what is wrong and the nearest valid name.
     """
-    searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    searched = _searched(config_dir)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         parsed = _parse(overrides)
         if any(override.get_key_element().lstrip("+~").startswith("hydra.sweeper.params") for override in parsed):
@@ -167,6 +168,21 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
                     "Give one command for each."
                 )
     return config
+
+
+def tracking_uri(overrides: Sequence[str], config_dir: str | None = None) -> str | None:
+    """The store's address in the YAML files that `overrides` lead to; None where there is none or they are wrong."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            firsts = [values[0] for override in _parse(overrides) if (values := _values(override))]
+            uri = _compose(_searched(config_dir), firsts)[0].tracking.uri
+        except (UserError, OmegaConfBaseException):
+            return None
+    return str(uri) if uri else None
+
+
+def _searched(config_dir: str | None) -> list[str]:
+    return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -207,6 +223,7 @@ def _compose(searched: list[str], overrides: list[str]) -> tuple[DictConfig, dic
     try:
         composed = compose("config", overrides=[*searched, *overrides], return_hydra_config=True)
         swept = dict(composed.hydra.sweeper.params or {})
+        _check_address_alone(swept, composed.hydra.job.env_set)
         with open_dict(composed):
             del composed["hydra"]
         return composed, swept
@@ -223,6 +240,17 @@ def _compose(searched: list[str], overrides: list[str]) -> tuple[DictConfig, dic
         if unknown is None:
             raise UserError(" ".join(str(error).split("\n")[:2])) from None
         raise UserError(f"There is no group or key {unknown!r}. {did_you_mean(unknown, _known_keys())}") from None
+
+
+def _check_address_alone(swept: dict[str, str], env_set: Mapping[str, str]) -> None:
+    """Raise UserError where YAML files tell Hydra of the store, or of a password: it would write them to its files."""
+    if any(key.lstrip("+~") in ("tracking", "tracking.uri") for key in swept):
+        raise UserError("hydra.sweeper.params can't set where runs are kept: use tracking.uri, or MLFLOW_TRACKING_URI.")
+    for name, value in env_set.items():
+        if name.startswith("MLFLOW_") or scrubbed(f"{name}={value}") != f"{name}={value}":
+            raise UserError(
+                f"hydra.job.env_set can't set {name}, as Hydra would write it to a file. Set it in the shell."
+            )
 
 
 def _known_keys() -> list[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from leafexp import names
 from leafexp.report.collect import Run, Selection
 from leafexp.report.content import make_report
-from leafexp.report.page import make_page
+from leafexp.report.page import _run_link, make_page
 from leafexp.report.table import shown_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -111,6 +111,12 @@ def test_the_page_has_the_table_s_figures_and_all_sentences(page: tuple[Path, An
     for line in report.headline:
         assert line in plain
     assert "MobileNetV2_unfrozen</a> is more accurate than <a href" in text
+
+
+def test_a_link_to_a_run_has_no_login() -> None:
+    run = replace(study_run("Simple_CNN"), experiment_id="7")
+    for address in ("http://alice:s3cr3t@host:5000/", "http://s3cr3t@host:5000", "http://host:5000"):
+        assert _run_link(run, address) == f"http://host:5000/#/experiments/7/runs/{run.run_id}"
 
 
 def test_pictures_and_audit_are_there(page: tuple[Path, Any]) -> None:

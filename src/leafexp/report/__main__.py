@@ -1,11 +1,10 @@
 """The report's command line: `python -m leafexp.report`, or `python scripts/report.py` in a checkout."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from leafexp.environment import begin_command
+from leafexp.environment import Options, begin_command
 from leafexp.report.store import no_garbage_collection
 
 _DESCRIPTION = (
@@ -13,9 +12,9 @@ _DESCRIPTION = (
 )
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Options:
     """The options of the report."""
-    parser = argparse.ArgumentParser(prog="report", description=_DESCRIPTION)
+    parser = Options(prog="report", description=_DESCRIPTION)
     parser.add_argument("--experiment", default="leafexp", help="MLflow experiment (default: %(default)s)")
     parser.add_argument("--sweep", default="latest", help="a sweep's name, latest or all (default: %(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db here)")

@@ -25,7 +25,7 @@ from leafexp.report.phrases import counted_confusions
 from leafexp.report.rows import Row
 from leafexp.report.table import shown_table
 from leafexp.report.wording import CODE, counted
-from leafexp.stores import link
+from leafexp.stores import linked
 
 MOST_MATRICES = 12
 WORST_PHOTOS = 12
@@ -194,5 +194,5 @@ def _counted(said: Sequence[str]) -> str:
 
 
 def _run_link(run: Run, tracking_uri: str) -> str:
-    server = link(tracking_uri) if tracking_uri.startswith("http") else LOCAL_UI
+    server = linked(tracking_uri) if tracking_uri.startswith("http") else LOCAL_UI
     return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
