@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leafexp import arrays, cache
-from leafexp.arrays import CacheTooSmall, Stored, get_or_make, take
+from leafexp import arrays, cache, locks, room
+from leafexp.arrays import Stored, get_or_make, take
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
+from leafexp.room import CacheTooSmall
 
 CONTENT = np.arange(2000, dtype=np.float32).reshape(20, 100)
 SIZE = CONTENT.nbytes
@@ -93,7 +94,7 @@ def test_what_is_in_use_is_not_deleted_and_what_is_deleted_is_named(caplog: pyte
 
 
 def test_checkpoints_count_and_old_ones_go(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = folder / arrays.CHECKPOINTS
+    checkpoints = folder / room.CHECKPOINTS
     checkpoints.mkdir(parents=True)
     for name in ("old", "new"):
         (checkpoints / f"{name}.npz").write_bytes(bytes(SIZE))
@@ -101,7 +102,7 @@ def test_checkpoints_count_and_old_ones_go(folder: Path, caplog: pytest.LogCaptu
     with pytest.raises(CacheTooSmall, match="Raise cache_gb"):
         stored("a", 2 * SIZE - 1)
     assert [file.name for file in checkpoints.iterdir()] == ["new.npz"]
-    assert "Deleted 1 checkpoints of runs not gone on with for 30 days" in caplog.text
+    assert "Deleted 1 checkpoint of runs not gone on with for 30 days" in caplog.text
     assert stored("a", 2 * SIZE).array.shape == CONTENT.shape
 
 
@@ -186,17 +187,25 @@ def test_one_killed_while_making_leaves_the_way_free(tmp_path: Path, folder: Pat
     assert [path.name for path in folder.glob("kind/*/")] == ["shared"]
 
 
-def test_the_command_lists_and_clears(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("system_locks", [True, False])
+def test_the_command_lists_and_clears_and_takes_nothing_from_a_run(
+    system_locks: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    in_use = stored("a")
-    arrays.kept("audit", "found", lambda: 1)
-    for place in ("checkpoints", "running", "kind/killed.unfinished"):
+    monkeypatch.setattr(locks, "system_locks", lambda _: system_locks)
+    stored("a")
+    arrays.kept("audit", arrays.key_of("found"), lambda: 1)
+    for place in ("checkpoints", "running", "kind/killed.unfinished", "matplotlib"):
         (folder / place).mkdir(parents=True)
-    running = ("free.lock", "held.lock", "run.heard", "killed.word")
-    halves = ("checkpoints/a.999999999.unfinished", f"checkpoints/b.{os.getpid()}.unfinished")
-    for name in ("checkpoints/run.npz", *halves, *(f"running/{name}" for name in running)):
+    old, fresh = folder / "checkpoints/a.1234.unfinished", folder / "checkpoints/b.1234.unfinished"
+    free = folder / ("running/free.lock" if system_locks else "running/free.lock.lease")
+    with file_lock(folder / "running/free.lock"):
+        held = free.read_text()
+    free.write_text(held.replace(f"pid={os.getpid()}", "pid=4000000"))  # as a process leaves it that was killed
+    foreign = ("running/killed.word", "matplotlib/fontlist.json")
+    for name in ("checkpoints/one.npz", "checkpoints/two.npz", old, fresh, "running/run.heard", *foreign):
         (folder / name).touch()
+    for file in (old, free):
+        os.utime(file, (time.time() - 700,) * 2)
 
     def typed(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["cache", *words])
@@ -204,20 +213,21 @@ def test_the_command_lists_and_clears(
         return capsys.readouterr().out
 
     listed = typed()
-    for words in ("1 array, ", "numbers, made in", "1 file of runs that are not finished: checkpoints",
-                  "1 file of audits", "3 files of runs that are trained or were cut off", "2 files half"):  # fmt: skip
+    for words in ("1 array, ", "numbers, made in", "2 files of runs that are not finished: checkpoints",
+                  "1 file of audits", "2 files of runs that are trained or were cut off", "2 files half"):  # fmt: skip
         assert words in listed
     with file_lock(folder / "running" / "held.lock"):
         said = typed("--clear")
-    assert "Deleted 1 array, 0 checkpoints, 1 finding, 2 locks and notes, 2 halves." in said
-    assert "Kept: 1 checkpoint, as a run is being trained." in said
-    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert left == {"checkpoints/run.npz", halves[1], "running/held.lock", "running/killed.word"}
-    np.testing.assert_array_equal(in_use.array, CONTENT)
-    assert not stored("a").reused
+    assert "Deleted 1 finding, 1 lock or note, 2 halves." in said
+    assert "Kept, as a run is being trained: 1 array and 2 checkpoints." in said
+    assert stored("a").reused
     said = typed("--clear")
-    assert "Deleted 1 array, 1 checkpoint, 0 findings, 1 lock or note, 0 halves." in said
-    assert "begin anew" in said
+    noted = "2 locks and notes" if system_locks else "1 lock or note"  # a lease goes with its holder
+    assert f"Deleted 1 array, 2 checkpoints, {noted}." in said
+    assert "2 unfinished runs can't be gone on with: the same command begins anew." in said
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {*foreign, fresh.relative_to(folder).as_posix()}
+    assert "Deleted nothing." in typed("--clear")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")

@@ -138,12 +138,18 @@ def test_the_processor_gpus_and_switches_decide(monkeypatch: pytest.MonkeyPatch,
             patch.setattr(arithmetic, target, value)
             arithmetic.arithmetic.cache_clear()
             found.add(of())
+            patch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+            arithmetic.arithmetic.cache_clear()
+            found.add(of())
     with monkeypatch.context() as patch:
         patch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
         arithmetic.arithmetic.cache_clear()
         found.add(of())
     with monkeypatch.context() as patch:
-        patch.setenv("ONEDNN_VERBOSE", "1")
+        # They print, save time or write elsewhere; there is no GPU.
+        for name in ("ONEDNN_VERBOSE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_JIT_DUMP", "NVIDIA_TF32_OVERRIDE"):
+            patch.setenv(name, "1")
+        patch.setenv("XLA_FLAGS", "--xla_dump_to=here --xla_gpu_cuda_data_dir=there")
         arithmetic.arithmetic.cache_clear()
         found.add(of())
     with monkeypatch.context() as patch:  # hidden GPUs compute nothing
@@ -152,7 +158,7 @@ def test_the_processor_gpus_and_switches_decide(monkeypatch: pytest.MonkeyPatch,
         arithmetic.arithmetic.cache_clear()
         found.add(of())
     arithmetic.arithmetic.cache_clear()
-    assert len(found) == 4
+    assert len(found) == 5
     assert of() in found
 
 

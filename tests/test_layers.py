@@ -24,6 +24,7 @@ FORBIDDEN = {
     "identity.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.tracking"},
     "arithmetic.py": {"leafexp"},
     "arrays.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
+    "room.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
     "data": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.models"},
     "models": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report", "leafexp.data"},
     "training": {"hydra", "omegaconf", "mlflow", "leafexp.config", "leafexp.tracking", "leafexp.report"},

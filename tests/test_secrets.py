@@ -93,7 +93,21 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     assert "1 failed" in typed("train", *small, bad, "hydra.verbose=true", given)
     assert "Page: " in typed("report", "--tracking-uri", uri)
     assert "No experiment 'none'" in typed("report", "--experiment", "none", MLFLOW_TRACKING_URI=uri)
-    typed("train", *small, good, given, "--cfg", "job")
+    study = tmp_path / "conf" / "experiment" / "own.yaml"
+    study.parent.mkdir(parents=True)
+    study.write_text(f"# @package _global_\ntracking:\n  uri: '{uri}'\n")
+    held = ["--config-dir", str(study.parent.parent), "experiment=own", "seed=3"]
+    assert ": 1 trained, 1 failed." in typed("train", "-m", *small, f"{good},nowhere", *held)
+    assert "Finished before" in typed("train", *small, good, *held)
+    for flags in (["--cfg", "job"], ["--cfg", "all"], ["--cfg", "job", "--resolve"], ["--info", "all"]):
+        assert "***" in typed("train", *small, good, *held, *flags)
+        assert "***" in typed("train", *small, good, given, *flags)
+    # Other commands' errors, and those of the options themselves.
+    typed("audit", *small, "data.path=nowhere", given)
+    typed("audit", *small, f"+{given}", "modl=cnn")
+    for word in (uri, f"--uri={uri}", f"--uri={uri}".replace("://", ":")):
+        for command in ("train", "audit", "relocate", "cache", "report"):
+            typed(command, word)
     typed("train", *small, good, given, "modl=cnn")
     # An address that stands in a file, in all ways of showing it.
     (own / "field").mkdir()

@@ -66,7 +66,7 @@ def test_a_run_logs_what_the_report_reads(run: Run) -> None:
     assert (
         f"{100 * metrics[names.TEST_ACCURACY]:.1f} % of 12 test photos; training took " in tags["mlflow.note.content"]
     )
-    # What MLflow's page of the run shows first.
+    # The metrics without a section.
     first = {name for name in run.data.metrics if "/" not in name}
     assert first == {names.ACCURACY, names.LOSS, names.VAL_ACCURACY, names.VAL_LOSS, names.TEST_ACCURACY}
     assert {"timing/epoch_seconds", "phases/learning_rate", "params/trainable", "best/epoch"} <= run.data.metrics.keys()

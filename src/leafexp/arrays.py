@@ -21,20 +21,14 @@ from filelock import Timeout
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
+from leafexp.room import ABOUT, CacheTooSmall, make_room, unfinished_of
+from leafexp.wording import GB, gigabytes
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"  # its folder, one file a run
-RUNNING = "running"  # the folder of locks and notes on runs that are trained
-_DATA, _ABOUT = "array.bin", "about.json"
-_GB = 10**9
-_CHECKPOINT_DAYS = 30  # after which a checkpoint that no run went on with is deleted where room is needed
+_DATA = "array.bin"
 
 _in_use: "dict[Path, list[weakref.ref[np.ndarray]]]" = {}  # arrays that this process opened, by their folder
-
-
-class CacheTooSmall(UserError):
-    """An array does not fit into the cache, or not onto its disk."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def get_or_make(
     size = most_rows * int(np.prod(row_shape)) * np.dtype(dtype).itemsize
     if size > max_bytes:
         raise CacheTooSmall(
-            f"{what} would take {gigabytes(size)} on disk, more than cache_gb={max_bytes / _GB:g} allows."
+            f"{what} would take {gigabytes(size)} on disk, more than cache_gb={max_bytes / GB:g} allows."
         )
     entry = cache_folder() / kind / key
     try:
@@ -91,7 +85,7 @@ def get_or_make(
         with _locked(entry, f"Another run is making the same array ({what}); waiting for it."):
             stored = _open(entry, np.dtype(dtype), reused=True)
             if stored is None:
-                _make_room(what, size, max_bytes)
+                make_room(what, size, max_bytes, _is_in_use)
                 _write(entry, what, row_shape, np.dtype(dtype), make)
                 stored = _open(entry, np.dtype(dtype), reused=False)
             assert stored is not None
@@ -150,7 +144,7 @@ def _write(
     dtype: np.dtype,
     make: Callable[[dict[str, Any]], Iterator[np.ndarray]],
 ) -> None:
-    unfinished = entry.with_name(f"{entry.name}.unfinished")
+    unfinished = unfinished_of(entry)
     for folder in (unfinished, entry):  # of a run that was killed; damaged
         shutil.rmtree(folder, ignore_errors=True)
     unfinished.mkdir()
@@ -168,7 +162,7 @@ def _write(
             os.fsync(file.fileno())
         about |= {"what": what, "dtype": dtype.name, "shape": [rows, *row_shape]}
         about["seconds"] = time.perf_counter() - started
-        (unfinished / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        (unfinished / ABOUT).write_text(json.dumps(about), encoding="utf-8")
         os.replace(unfinished, entry)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -178,7 +172,7 @@ def _write(
 def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
     """The array in `entry`; None where there is none or it is damaged."""
     try:
-        about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
         shape = tuple(about["shape"])
         if about["dtype"] != dtype.name or (entry / _DATA).stat().st_size != int(np.prod(shape)) * dtype.itemsize:
             return None
@@ -187,6 +181,10 @@ def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
         return Stored(entry.name, array, about, reused)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_in_use(entry: Path) -> bool:
+    return any(array() is not None for array in _in_use.get(entry, []))
 
 
 @contextlib.contextmanager
@@ -202,107 +200,3 @@ def _locked(entry: Path, waiting: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _make_room(what: str, size: int, max_bytes: int) -> None:
-    """Delete the least recently used arrays until `size` more bytes are within the limit; says what was deleted.
-
-    Arrays that this process works with stay: a sweep would otherwise make them again in each of its cells.
-    """
-    _delete_old_checkpoints()
-    entries = by_last_use()
-    used = sum(size for _, size, _ in entries) + sum(map(size_of, checkpoints()))
-    free = [entry for entry in entries if all(array() is None for array in _in_use.get(entry[2], []))]
-    needed = used + size - max_bytes
-    kept = used - sum(freed for _, freed, _ in free)
-    if kept + size > max_bytes:
-        raise CacheTooSmall(
-            f"{what} would take {gigabytes(size)}, and what is in use takes {gigabytes(kept)}; "
-            f"cache_gb={max_bytes / _GB:g} allows less. Raise cache_gb."
-        )
-    deleted = []
-    for last_use, freed, entry in free:
-        if needed <= 0:
-            break
-        about = about_of(entry)
-        if delete(entry):
-            needed -= freed
-            deleted.append(f"{about.get('what', entry.name)} (last used {day(last_use)})")
-    if deleted:
-        log.warning("Deleted from the cache to make room: %s. A larger cache_gb keeps more.", "; ".join(deleted))
-
-
-def delete(entry: Path) -> bool:
-    """Delete an array unless a run is just making or opening it; one that has it open goes on reading it."""
-    lock = file_lock(entry.with_name(f"{entry.name}.lock"), timeout=0)
-    try:
-        with lock:
-            # Renamed first, so that nobody finds half of it.
-            doomed = entry.with_name(f"{entry.name}.unfinished")
-            os.replace(entry, doomed)
-            shutil.rmtree(doomed)
-            if lock.lock_file.endswith(".lock"):
-                # Who waits for it finds that the file is gone, and makes another (filelock looks).
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except (Timeout, OSError):
-        return False
-    return True
-
-
-def checkpoints() -> list[Path]:
-    """The checkpoints of runs that are not finished."""
-    return list((cache_folder() / CHECKPOINTS).glob("*.npz"))
-
-
-def _delete_old_checkpoints() -> None:
-    """Delete checkpoints of runs that failed or were cut off long ago, and say so."""
-    old = [file for file in checkpoints() if time.time() - _modified(file) > _CHECKPOINT_DAYS * 86400]
-    for file in old:
-        file.unlink(missing_ok=True)
-    if old:
-        log.warning("Deleted %s checkpoints of runs not gone on with for %s days.", len(old), _CHECKPOINT_DAYS)
-
-
-def size_of(file: Path) -> int:
-    """Bytes of a file; 0 where it is gone."""
-    try:
-        return file.stat().st_size
-    except OSError:  # deleted by another process meanwhile
-        return 0
-
-
-def _modified(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return time.time()
-
-
-def about_of(entry: Path) -> dict[str, Any]:
-    """What is known of an array; empty where that can't be read."""
-    try:
-        about: dict[str, Any] = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about
-
-
-def day(moment: float) -> str:
-    """A moment, in seconds since 1970, as a person writes it."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
-
-
-def by_last_use() -> list[tuple[float, int, Path]]:
-    """Each array's last use (seconds since 1970), size in bytes and folder; the least recently used first."""
-    found = []
-    for about in cache_folder().glob(f"*/*/{_ABOUT}"):
-        entry = about.parent
-        with contextlib.suppress(FileNotFoundError):  # deleted by another process meanwhile
-            if not entry.suffix:
-                found.append((entry.stat().st_mtime, sum(file.stat().st_size for file in entry.iterdir()), entry))
-    return sorted(found)
-
-
-def gigabytes(size: float) -> str:
-    """Bytes in words."""
-    return f"{size / _GB:.2f} GB"

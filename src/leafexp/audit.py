@@ -9,13 +9,13 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafexp import stores
 from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.findings import facts, leaks, remarks
 from leafexp.overrides import without_address, written
 from leafexp.paths import ROOT
-from leafexp.stores import scrubbed
 from leafexp.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ The overrides are those of leafexp.train: data=folder data.path=PHOTOS, data.gro
 Writes reports/audit/DATA/audit.html, audit.json and pairs.csv; where the split leaks (see data.audit; exit code 1) also
 clean.csv: the same photos without the training copies of what is tested, and prints the command that trains on it."""
 
-# What clean.csv holds in place of the overrides, and the address of the store, which may hold a password.
+# What clean.csv holds in place of the overrides.
 _IN_TABLE = (
     "tracking.",
     "data=",
@@ -71,10 +71,10 @@ def main() -> int:
             try:
                 audit.check(found)
             except UserError as error:
-                print(scrubbed(str(error)), file=sys.stderr)
+                print(stores.scrubbed(str(error)), file=sys.stderr)
                 return 1
     except UserError as error:
-        print(scrubbed(str(error)), file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

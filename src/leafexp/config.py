@@ -1,8 +1,7 @@
-"""The typed configuration: its schema, its checks, and `build`, which calls what a `_target_` names."""
+"""The typed configuration: its schema and its checks."""
 
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,11 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from leafexp.errors import UserError, did_you_mean
+from leafexp.errors import UserError, did_you_mean, first_line
 from leafexp.paths import CONF_DIR, ROOT
+from leafexp.stores import scrubbed
 from leafexp.training.phases import Phase
 from leafexp.values import check_values
-
-# Where what a `_target_` names must be defined. Anything else would run code that a shared YAML brings along.
-FUNCTIONS = ("leafexp.models.", "leafexp.data.catalog.")
-OPTIMIZERS = ("keras.optimizers.", "leafexp.training.optimizer.")
 
 
 @dataclass
@@ -136,66 +132,6 @@ def load(composed: DictConfig) -> Config:
     return config
 
 
-def build(node: dict[str, Any], **arguments: Any) -> Any:
-    """What the node's `_target_` returns, called with the node's values and `arguments`.
-
-    Raises:
-        UserError: the target is not a function of `leafexp.models` or `leafexp.data.catalog` and not an optimizer of
-            Keras or leafexp, the node has a target inside, or the target does not take one of the values.
-    """
-    target = str(node.get("_target_"))
-    builder = _builder(target)
-    values = {name: value for name, value in node.items() if name != "_target_"}
-    if inside := next(_special_keys(values), None):
-        raise UserError(f"{target}: {inside} is not allowed inside. Only plain values are; got {node!r}.")
-    parameters = inspect.signature(builder).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for name in {*values, *arguments}:
-            if name not in parameters:
-                raise UserError(f"{target} takes no {name!r}. {did_you_mean(name, parameters)}")
-    try:
-        return builder(**values, **arguments)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{target}: {_first_line(error)}") from error
-
-
-def _builder(target: str) -> Callable[..., Any]:
-    """The function or optimizer class that `target` names."""
-    # A quarter of a second that --help need not wait for.
-    from hydra.utils import get_object
-
-    refused = UserError(
-        f"_target_ must name a function of {' or '.join(place.rstrip('.') for place in FUNCTIONS)}, or an optimizer of "
-        f"{' or '.join(place.rstrip('.') for place in OPTIMIZERS)}; got {target!r}."
-    )
-    # Looked at first, as importing a module runs it.
-    if not target.startswith(FUNCTIONS + OPTIMIZERS):
-        raise refused
-    try:
-        found = get_object(target)
-    except ImportError as error:
-        raise UserError(f"_target_ {target!r} can't be imported: {str(error).splitlines()[-1]}") from None
-    if inspect.isclass(found):
-        import keras
-
-        # Keras defines its optimizers in keras.src.
-        if issubclass(found, keras.Optimizer) and found.__module__.startswith(("keras.", OPTIMIZERS[1].rstrip("."))):
-            return found
-    # A module's imports can be reached through it: keras, NumPy, os.
-    elif inspect.isfunction(found) and f"{found.__module__}.{found.__name__}" == target:
-        return found
-    raise refused
-
-
-def _special_keys(value: Any) -> Iterator[str]:
-    """Keys by which Hydra would build an object, at any depth."""
-    if isinstance(value, dict):
-        yield from (key for key in value if key in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"))
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _special_keys(item)
-
-
 def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     """The first configuration that `overrides` lead to, after each value of each of them was checked.
 
@@ -205,7 +141,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     Raises:
         UserError: in one or two lines, what is wrong and the nearest valid name.
     """
-    searched = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    searched = _searched(config_dir)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         parsed = _parse(overrides)
         if any(override.get_key_element().lstrip("+~").startswith("hydra.sweeper.params") for override in parsed):
@@ -234,12 +170,27 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     return config
 
 
+def tracking_uri(overrides: Sequence[str], config_dir: str | None = None) -> str | None:
+    """The store's address in the YAML files that `overrides` lead to; None where there is none or they are wrong."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            firsts = [values[0] for override in _parse(overrides) if (values := _values(override))]
+            uri = _compose(_searched(config_dir), firsts)[0].tracking.uri
+        except (UserError, OmegaConfBaseException):
+            return None
+    return str(uri) if uri else None
+
+
+def _searched(config_dir: str | None) -> list[str]:
+    return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UserError(
-            f"Can't read the command line: {_first_line(error)}.\n"
+            f"Can't read the command line: {first_line(error)}.\n"
             "A value with brackets, commas, quotes or = needs quotes of its own inside the shell's: \"key='value'\"."
         ) from None
 
@@ -263,7 +214,7 @@ def _updated(composed: DictConfig, override: str) -> DictConfig:
     try:
         OmegaConf.update(copy, _key(override), _parse([override])[0].value())
     except OmegaConfBaseException as error:
-        raise UserError(f"{override}: {_first_line(error)}.") from None
+        raise UserError(f"{override}: {first_line(error)}.") from None
     return copy
 
 
@@ -272,6 +223,7 @@ def _compose(searched: list[str], overrides: list[str]) -> tuple[DictConfig, dic
     try:
         composed = compose("config", overrides=[*searched, *overrides], return_hydra_config=True)
         swept = dict(composed.hydra.sweeper.params or {})
+        _check_address_alone(swept, composed.hydra.job.env_set)
         with open_dict(composed):
             del composed["hydra"]
         return composed, swept
@@ -279,15 +231,26 @@ def _compose(searched: list[str], overrides: list[str]) -> tuple[DictConfig, dic
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         raise UserError(f"There is no {group}={name}. {did_you_mean(name, error.options or [])}") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{' '.join(overrides)} can't be composed: {_first_line(error)}.") from None
+        raise UserError(f"{' '.join(overrides)} can't be composed: {first_line(error)}.") from None
     except ConfigCompositionException as error:
-        merging, _, override = _first_line(error).rpartition("merging override ")
+        merging, _, override = first_line(error).rpartition("merging override ")
         if merging and error.__cause__:
-            raise UserError(f"{override}: {_first_line(error.__cause__)}.") from None
+            raise UserError(f"{override}: {first_line(error.__cause__)}.") from None
         unknown = _unknown_key(overrides)
         if unknown is None:
             raise UserError(" ".join(str(error).split("\n")[:2])) from None
         raise UserError(f"There is no group or key {unknown!r}. {did_you_mean(unknown, _known_keys())}") from None
+
+
+def _check_address_alone(swept: dict[str, str], env_set: Mapping[str, str]) -> None:
+    """Raise UserError where YAML files tell Hydra of the store, or of a password: it would write them to its files."""
+    if any(key.lstrip("+~") in ("tracking", "tracking.uri") for key in swept):
+        raise UserError("hydra.sweeper.params can't set where runs are kept: use tracking.uri, or MLFLOW_TRACKING_URI.")
+    for name, value in env_set.items():
+        if name.startswith("MLFLOW_") or scrubbed(f"{name}={value}") != f"{name}={value}":
+            raise UserError(
+                f"hydra.job.env_set can't set {name}, as Hydra would write it to a file. Set it in the shell."
+            )
 
 
 def _known_keys() -> list[str]:
@@ -307,12 +270,8 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(node[key], f"{prefix}{key!s}.")
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
-
-
 def _explain_value(error: OmegaConfBaseException, known: list[str]) -> str:
     key = str(getattr(error, "full_key", None) or getattr(error, "key", ""))
     if f"'{key.rpartition('.')[2]}' not in '" in str(error):
         return f"There is no key {key!r}. {did_you_mean(key, [name for name in known if name != key])}"
-    return f"{key}: {_first_line(error)}"
+    return f"{key}: {first_line(error)}"

@@ -1,12 +1,17 @@
 """What the machine and the terminal give this process: processors, a user's name, a cache, characters to print."""
 
+import argparse
 import codecs
 import getpass
 import math
 import os
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
 
+from leafexp import stores
 from leafexp.errors import UserError
 from leafexp.paths import CODE, IN_CHECKOUT, ROOT, cache_folder
 
@@ -14,9 +19,18 @@ _PLAIN = {"─": "-", "━": "=", "…": "...", "–": "-", "−": "-", "×": "x
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
+class Options(argparse.ArgumentParser):
+    """The options of a command. What it says of a wrong one holds no password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with exit code 2."""
+        super().error(stores.scrubbed(message))
+
+
 def begin_command() -> None:
     """What each command does first: it can print every character, has a home, and says where things lie if not here."""
     print_everything()
+    sys.excepthook = _print_traceback
     try:
         Path.home()
     except RuntimeError:  # of a user without an entry and without HOME; MLflow can't be imported then
@@ -25,6 +39,11 @@ def begin_command() -> None:
     os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
     if IN_CHECKOUT and ROOT != CODE:
         print(f"{CODE} can only be read: mlflow.db, outputs/, data/ and reports/ lie in {ROOT}.", file=sys.stderr)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints of an error that nobody expected, without passwords."""
+    print(stores.scrubbed("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def print_everything() -> None:

@@ -22,3 +22,8 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
         return "There are none to choose from."
     near = get_close_matches(name, by_spelling, n=1, cutoff=0.7) or get_close_matches(name, by_spelling, n=3, cutoff=0)
     return f"Did you mean {' or '.join(dict.fromkeys(by_spelling[spelling] for spelling in near))}?"
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says first; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -61,7 +61,7 @@ def epochs_to(percent: int) -> str:
     return f"epochs_to_{percent}"
 
 
-# In MLflow's page the metrics of a section fold together, by their names; what stands first there has none. The table
+# MLflow's page puts the metrics of a section together, and those without one last: what is looked at most. The table
 # gives a section's metrics, or how they begin. Earlier versions had no sections.
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "timing": (*TIMINGS, IMAGES_PER_SECOND, TOTAL_SECONDS, "prefix_", STEADY_COMPUTE_SECONDS),

@@ -1,6 +1,7 @@
-"""Values as Hydra's command line has them, and the store's address, which Hydra must not see."""
+"""Hydra's command line: values in its grammar, and the address of the store, which Hydra never gets."""
 
 import re
+import shlex
 from typing import Any
 
 from leafexp import stores
@@ -35,7 +36,7 @@ def without_address(arguments: list[str]) -> tuple[list[str], str | None]:
     """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters.
 
     Raises:
-        UserError: it is given in a way that Hydra would write into files, or more than one is given.
+        UserError: there is an address elsewhere, which Hydra would print or write.
     """
     kept, found = [], None
     for argument in arguments:
@@ -45,6 +46,11 @@ def without_address(arguments: list[str]) -> tuple[list[str], str | None]:
             found = _address(value)
         elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
             raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
+        elif ("://" in argument or argument.startswith("-") or not equals) and stores.scrubbed(argument) != argument:
+            raise UserError(
+                f"{stores.scrubbed(argument)} holds what may be a password. "
+                "Where runs are kept is set by tracking.uri=URI, or MLFLOW_TRACKING_URI."
+            )
         else:
             kept.append(argument)
     return kept, found
@@ -68,6 +74,18 @@ def _address(value: str) -> str | None:
 
 
 def scrubbed_command(command: str) -> str:
-    """A command of ours as any version wrote it down, without the store's address: that may hold a password."""
-    command = re.sub(r"""(\s'?[+~]*tracking(\.uri)?=)((?!experiment)('[^']*'|"[^"]*"|[^\s'"])+)'?""", "", command)
-    return stores.scrubbed(command)
+    """A command of ours as any version wrote it down, without an address that may be secret.
+
+    The command works without it where MLFLOW_TRACKING_URI is set.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # cut off
+        return stores.scrubbed(command.partition("tracking.uri=")[0].rstrip(" '"))
+    kept = []
+    for word in words:
+        key, _, value = word.partition("=")
+        address = value.strip("'\"")
+        if key.lstrip("+~") != "tracking.uri" or stores.shown(address) == address:
+            kept.append(stores.scrubbed(word))
+    return command if kept == words else shlex.join(kept)

@@ -3,16 +3,16 @@
 MLflow keeps the absolute path of every run's files.
 """
 
-import argparse
 import re
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from leafexp.environment import begin_command
+from leafexp.environment import Options, begin_command
 from leafexp.errors import UserError
 from leafexp.paths import ROOT
+from leafexp.stores import shown_file
 
 _PATHS = (
     ("experiments", "artifact_location"),
@@ -34,7 +34,7 @@ def relocate(database: Path) -> dict[str, int]:
     """
     database = database.expanduser().absolute()
     if not database.is_file():
-        raise UserError(f"There is no tracking store {database}.")
+        raise UserError(f"There is no tracking store {shown_file(database)}.")
     folder = database.parent / "mlruns"
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Move the runs' files there first.")
@@ -58,7 +58,7 @@ def relocate(database: Path) -> dict[str, int]:
 
 def main() -> int:
     """Say what was changed; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="leafexp.relocate", description="Mend a tracking store after it was moved.")
+    parser = Options(prog="leafexp.relocate", description="Mend a tracking store after it was moved.")
     parser.add_argument("database", type=Path, nargs="?", default=ROOT / "mlflow.db", help="default: %(default)s")
     begin_command()
     database = parser.parse_args().database

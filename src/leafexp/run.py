@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
-from leafexp.arrays import CHECKPOINTS
 from leafexp.backend import import_tensorflow
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
+from leafexp.room import CHECKPOINTS
+from leafexp.targets import build
 
 if TYPE_CHECKING:
     import keras
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from leafexp.config import Config
     from leafexp.models.pretrained import Source
     from leafexp.tracking.run import TrackedRun
+    from leafexp.training.checkpoint import Progress
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
     """
     from leafexp.data.pixels import checksums
     from leafexp.identity import deciding
-    from leafexp.tracking import claim, run
+    from leafexp.tracking import claim, process, run
     from leafexp.tracking.machine import git_commit
     from leafexp.tracking.store import open_store
     from leafexp.training.phases import plan
@@ -85,7 +87,7 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
             raise
     decided = deciding(config, photos, weights)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
-    with claim.held(decided.sha256):
+    with process.held(decided.sha256):
         while True:
             earlier = claim.look_up(store, decided.sha256)
             if earlier.finished and not config.rerun:
@@ -93,17 +95,19 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
                 _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
                 return Result(earlier.finished.info.run_id, skipped=True)
             unfinished = earlier.unfinished
-            if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
+            progress = _progress(unfinished.info.run_id) if unfinished else None
+            # A checkpoint that lacks epochs would have them logged a second time.
+            if unfinished and claim.epochs_logged(store, unfinished) > (len(progress.history) if progress else 0):
                 log.warning(
                     "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
                     unfinished.info.run_id,
                 )
-                unfinished = None
+                unfinished = progress = None
             try:
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
                     if unfinished and names.LOSS in unfinished.data.metrics:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    _train(config, catalog, row, tracked, weights, beside)
+                    _train(config, catalog, row, tracked, weights, progress, beside)
             except claim.Met:
                 continue
             _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
@@ -111,13 +115,18 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
 
 
 def _train(
-    config: "Config", catalog: "pd.DataFrame", row: str, run: "TrackedRun", weights: str | None, beside: str
+    config: "Config",
+    catalog: "pd.DataFrame",
+    row: str,
+    run: "TrackedRun",
+    weights: str | None,
+    progress: "Progress | None",
+    beside: str,
 ) -> None:
     """What is tracked of a run, from the photos to the model."""
     tf = import_tensorflow()
     import keras
 
-    from leafexp import config as configuration
     from leafexp import results
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
@@ -176,7 +185,7 @@ def _train(
             optimizer.step_epochs,
             optimizer.step_factor,
         )
-        made: keras.Optimizer = configuration.build(optimizer.keras, learning_rate=rate)
+        made: keras.Optimizer = build(optimizer.keras, learning_rate=rate)
         return made
 
     def on_epoch(epoch: EpochRow) -> None:
@@ -194,6 +203,7 @@ def _train(
         config.seed,
         on_epoch,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
+        progress,
         Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
         quiet=bool(beside),
     )
@@ -205,11 +215,10 @@ def _train(
 
 def read_catalog(config: "Config") -> "pd.DataFrame":
     """The photos' table, without reading any of them."""
-    from leafexp import config as configuration
     from leafexp.data.catalog import of_classes
 
     data = config.data
-    catalog: pd.DataFrame = configuration.build(data.source, path=data.path, group_pattern=data.group_pattern)
+    catalog: pd.DataFrame = build(data.source, path=data.path, group_pattern=data.group_pattern)
     return catalog if data.classes is None else of_classes(catalog, data.classes)
 
 
@@ -229,12 +238,11 @@ def _weights_sha256(config: "Config", num_classes: int) -> str | None:
 
 def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | None]":
     """The model and its weights' source; what `imagenet` stands for is noted."""
-    from leafexp import config as configuration
     from leafexp.identity import note_imagenet
 
     model: keras.Model
     source: Source | None
-    model, source = configuration.build(
+    model, source = build(
         config.model.network,
         image_size=config.data.image_size,
         num_classes=num_classes,
@@ -245,17 +253,14 @@ def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | N
     return model, source
 
 
-def _can_go_on(run_id: str, epochs_logged: int) -> bool:
-    """Whether the checkpoint of a run holds all epochs that the store has; else it would log epochs a second time."""
-    if not epochs_logged:
-        return True
+def _progress(run_id: str) -> "Progress | None":
+    """What was saved of a run that was cut off; None where nothing was, or where it is damaged."""
     if not _checkpoint_file(run_id).exists():
-        return False
+        return None
     import_tensorflow()
     from leafexp.training.checkpoint import Checkpoint
 
-    progress = Checkpoint(_checkpoint_file(run_id)).load()
-    return progress is not None and len(progress.history) >= epochs_logged
+    return Checkpoint(_checkpoint_file(run_id)).load()
 
 
 def _checkpoint_file(run_id: str) -> Path:

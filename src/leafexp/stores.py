@@ -7,6 +7,7 @@ contain one as `scrubbed` does.
 import base64
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -22,7 +23,15 @@ _POSSIBLE = (
 )
 _HOST = r"(?:[\w.%-]*|\[[\w.:%]+\])(?::\d+)?"
 _ADDRESS = re.compile(rf"([\w+.-]+)://(?:([^/?#]*)@)?({_HOST}(?:,{_HOST})*)(/[^@?#]*)?([?#][^@]*)?")
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@'\"]+@")
+_SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(?!.*:[^/]*@)")  # a folder's name may hold @
+_KIND = re.compile(r"(?:sqlite|https?|postgresql|mysql)(?:\+\w+)?:/*|[\w+.-]+://")
+# In a text: an address with something before a host or after a question mark; a login without the kind of address, such
+# as user:password@host; and what is called a secret, such as token=.
+_ADDRESS_IN_TEXT = re.compile(r"(?<![\w+.-])(?!file:///)[\w+.-]+://\S*[@?]\S*?(?=[.,;:)\]}'\"]*(?:\s|$))")
+_LOGIN_IN_TEXT = re.compile(r"(?<![^\s=,'\"(\[{])(?![A-Za-z]:[/\\])[^\s/:@=,'\"(\[{]*:(?!//)[^\s@]\S*@")
+_NAMED_SECRET = re.compile(
+    r"((?:password|passwd|pwd|token|secret|api_?key)[\w-]*['\"]?(?:=|: ?))([^\s&;,]+)", re.IGNORECASE
+)
 _HIDDEN = "***"
 _SHORTEST_SECRET = 4  # characters; a shorter one is in too many words to be taken out of a text
 # What a database's address may have in its query that is no secret.
@@ -68,7 +77,7 @@ def usable(uri: str) -> str:
 def _check_usable(uri: str) -> None:
     scheme, separator, rest = uri.partition("://")
     kind = scheme.partition("+")[0]
-    address = f"The tracking store's address {shown(uri)}"
+    address = f"The tracking store's address {shown(uri)}".rstrip()
     if not separator or kind not in ("sqlite", *_PORTS):
         raise UserError(f"{address} is none that leafexp can use. {_POSSIBLE}")
     if kind == "sqlite":
@@ -83,7 +92,8 @@ def _check_usable(uri: str) -> None:
     if not _ADDRESS.fullmatch(uri):
         raise UserError(unreadable)
     if "," in uri.partition("://")[2].rpartition("@")[2].partition("/")[0]:
-        raise UserError(f"{address} names several servers. Expected one, or {scheme}:///NAME?host=ONE&host=TWO.")
+        several = f", or {scheme}://USER@/NAME?host=ONE:PORT&host=TWO:PORT" if kind == "postgresql" else ""
+        raise UserError(f"{address} names several servers. Expected one{several}.")
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
@@ -136,51 +146,69 @@ def check_answers(uri: str) -> None:
 
 def shown(uri: str) -> str:
     """The address as it may be shown: without a user's name, a password and what follows a question mark."""
-    if uri.startswith("sqlite:///"):
+    if os.path.exists(uri):  # the path of a file
+        return uri
+    if _SQLITE_FILE.match(uri):
         return f"{uri.partition('?')[0]}?{_HIDDEN}" if "?" in uri else uri
+    if read := _ADDRESS.fullmatch(uri):
+        scheme, user, host, path, query = read.groups()
+        user = f"{_HIDDEN}@" if user is not None else ""
+        return _NAMED_SECRET.sub(
+            rf"\1{_HIDDEN}", f"{scheme}://{user}{host}{path or ''}{query[0] + _HIDDEN if query else ''}"
+        )
+    if "://" not in uri and not set("@?#") & set(uri):
+        return scrubbed(uri)
+    # Who knows what part of it is a password.
+    kind = _KIND.match(uri)
+    return f"{kind.group() if kind else ''}{_HIDDEN}"
+
+
+def shown_file(path: Path) -> str:
+    """The path of a file that is not there, which may be an address by mistake."""
+    return f"{path.parent / shown(path.name)}" if path.parent.is_dir() else shown(str(path))
+
+
+def linked(uri: str) -> str:
+    """A server's address for links: without a user's name, a password and what follows a question mark."""
     read = _ADDRESS.fullmatch(uri)
-    if read is None:  # who knows what part of it is a password
-        scheme, separator, _ = uri.partition("://")
-        if separator:
-            return f"{scheme}://{_HIDDEN}"
-        return scrubbed(uri) if re.fullmatch(r"[\w.:+/\\ -]*", uri) else _HIDDEN
-    scheme, user, host, path, query = read.groups()
-    user = f"{_HIDDEN}@" if user is not None else ""
-    return f"{scheme}://{user}{host}{path or ''}{query[0] + _HIDDEN if query else ''}"
+    return f"{read[1]}://{read[3]}{read[4] or ''}".rstrip("/") if read else shown(uri)
 
 
-def link(uri: str) -> str:
-    """A server's address as a link can hold it: without a user's name, a password and what follows a question mark."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+def typed(command: str, uri: str) -> str:
+    """The shell's command for the address; where that is secret, with the variable that is to hold it."""
+    if shown(uri) == uri:
+        return f"{command} {shlex.quote(uri)}"
+    return f'{command} "$MLFLOW_TRACKING_URI" (first set that variable to the store\'s address)'
 
 
 def scrubbed(text: str, *addresses: str) -> str:
-    """The text without the secrets of this process's environment and of the given addresses.
-
-    Of other addresses the name and the password are taken out, whoever wrote them.
-    """
+    """The text without the secrets of this process's environment and of the addresses, and what looks like one."""
     found = [os.environ.get(name, "") for name in _CREDENTIALS]
     for address in (*addresses, *(os.environ.get(name, "") for name in _ADDRESSES)):
         found += _secrets(address)
     forms = {form for secret in found for form in _written(secret) if len(form) >= _SHORTEST_SECRET}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, _HIDDEN)
-    return _USER_IN_ADDRESS.sub(f"{_HIDDEN}@", text)
+    text = _ADDRESS_IN_TEXT.sub(lambda match: shown(match.group()), text)
+    text = _LOGIN_IN_TEXT.sub(f"{_HIDDEN}@", text)
+    return _NAMED_SECRET.sub(rf"\1{_HIDDEN}", text)
 
 
 def _secrets(address: str) -> list[str]:
     """What may be a secret in an address, read generously: a password may hold characters that end it elsewhere."""
-    scheme, _, rest = address.partition("://")
-    if scheme.startswith("sqlite"):
+    kind = _KIND.match(address)
+    scheme = kind.group() if kind else ""
+    rest = address[len(scheme) :]
+    if _SQLITE_FILE.match(address):
         user, password = "", ""
     else:
         user, _, password = rest.rpartition("@")[0].partition(":")
     found = [password, *re.split("[@/?#]", password)]
     if password:
         found.append(base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
-    elif scheme.startswith("http"):
+    elif scheme.startswith("http") or not scheme:
         found.append(user)  # a token alone
+    found += [match[2] for match in _NAMED_SECRET.finditer(rest)]
     settings = parse_qsl(rest.rpartition("?")[2], keep_blank_values=True) if "?" in rest else []
     return found + [value for name, value in settings if not _OPEN_SETTINGS.fullmatch(name.lower())]
 

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import shlex
 import sys
 import time
@@ -59,8 +58,8 @@ def _run(arguments: list[str]) -> int:
 
     try:
         arguments, given = without_address(arguments)
-        overrides = [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
-        config = configuration.check(overrides, _option(arguments, "--config-dir", "-cd"))
+        overrides = _overrides(arguments)
+        config = configuration.check(overrides, _config_dir(arguments))
         uri = given or config.tracking.uri or stores.default_uri()
         if uri:
             # Runs take it from here, so that no file of Hydra's, no title and no parameter holds what may be secret.
@@ -78,7 +77,7 @@ def _run(arguments: list[str]) -> int:
         if silent := end_silent_runs(store):
             print(f"Ended {silent} run(s) whose process was gone; each goes on when its command is given again.")
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     sweep = config.sweep or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:4]}"
     # Hydra's parser takes no flags between overrides.
@@ -105,43 +104,41 @@ def _run(arguments: list[str]) -> int:
             print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
     _sum_up(store, sweep)
     if code > 1:
-        open_address = given and stores.shown(given) == given
-        again = [
-            "python",
-            "-m",
-            "leafexp.train",
-            *arguments,
-            *([f"tracking.uri={written(given)}"] if open_address else []),
-        ]
-        where = "" if open_address or not given else "\nwith MLFLOW_TRACKING_URI set to the address of tracking.uri"
-        print(
-            f"Interrupted. What is finished is kept; the same command goes on from here:\n  {shlex.join(again)}{where}",
-            file=sys.stderr,
-        )
+        print(f"Interrupted. What is finished is kept; {_again(arguments, given)}", file=sys.stderr)
     return code
+
+
+def _again(arguments: list[str], uri: str | None) -> str:
+    """The command that goes on, to be copied; an address that may be secret is not in it."""
+    words, first = ["python", "-m", "leafexp.train", *arguments], ""
+    if uri and stores.shown(uri) == uri:
+        words.append(f"tracking.uri='{uri}'")
+    elif uri:
+        first = ", once MLFLOW_TRACKING_URI is set to the store's address"
+    return f"the same command goes on from here{first}:\n  {shlex.join(words)}"
 
 
 def _show(arguments: list[str]) -> None:
     """Let Hydra show what it is asked for, and no address that may be secret."""
+    from leafexp import config as configuration
+
     try:
         arguments, uri = without_address(arguments)
     except UserError as error:
         sys.exit(stores.scrubbed(str(error)))
-    sys.argv[1:] = [*arguments, *([f"tracking.uri={written(stores.shown(uri))}"] if uri else [])]
-    printed = io.StringIO()
+    overrides = _overrides(arguments)
+    uri = uri or configuration.tracking_uri(overrides, _config_dir(arguments))
+    # Hydra's parser takes no flags between overrides.
+    sys.argv[1:] = [*(word for word in arguments if word not in overrides), *overrides]
+    if uri:
+        sys.argv.append(f"tracking.uri={written(stores.shown(uri))}")
+    shown, complaints = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(complaints):
             _hydra()
     finally:
-        # An address may stand in a YAML file as well: under its key, or as what was asked for.
-        text = re.sub(r"(?m)^(\s*uri: )(.+)$", lambda found: found[1] + _shown_value(found[2]), printed.getvalue())
-        text = re.sub(r"[\w+.-]+:/{1,2}[^\s'\"]+", lambda found: stores.shown(found[0]), text)
-        print(stores.scrubbed(text), end="")
-
-
-def _shown_value(yaml: str) -> str:
-    value = yaml.strip("'\"")
-    return yaml if value == "null" or "${" in value else written(stores.shown(value))
+        print(stores.scrubbed(shown.getvalue(), uri or ""), end="")
+        print(stores.scrubbed(complaints.getvalue(), uri or ""), end="", file=sys.stderr)
 
 
 def _sum_up(store: "Store", sweep: str) -> None:
@@ -158,7 +155,7 @@ def _sum_up(store: "Store", sweep: str) -> None:
     try:
         runs = collect(store.uri, store.experiment, sweep)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(stores.scrubbed(str(error)), file=sys.stderr)
         return
     print(f"\n{sweep_table(runs.finished)}\n")
     for run in runs.unfinished:
@@ -179,11 +176,15 @@ def _hydra() -> None:
     hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")(_job)()
 
 
-def _option(arguments: list[str], *flags: str) -> str | None:
-    """The value of a command-line option given as `--flag value` or `--flag=value`."""
+def _overrides(arguments: list[str]) -> list[str]:
+    return [word for word in arguments if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+
+
+def _config_dir(arguments: list[str]) -> str | None:
+    """The folder of own YAML files, given as `--config-dir DIR` or `--config-dir=DIR`."""
     for position, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
-        if flag in flags:
+        if flag in ("--config-dir", "-cd"):
             return value if equals else next(iter(arguments[position + 1 :]), None)
     return None
 

@@ -1,8 +1,10 @@
 """Numbers, times and names as one would say them."""
 
 import math
+import time
 
 MISSING = "not logged"
+GB = 10**9
 
 
 def count(value: float) -> str:
@@ -30,6 +32,16 @@ def duration(seconds: float) -> str:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def day(moment: float) -> str:
+    """A moment, in seconds since 1970: `2026-02-01 17:05`."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in words: `1.25 GB`."""
+    return f"{size / GB:.2f} GB"
 
 
 def one_line(text: str) -> str:

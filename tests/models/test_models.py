@@ -16,10 +16,11 @@ import keras
 import numpy as np
 import pytest
 
-from leafexp.config import build, check
+from leafexp.config import check
 from leafexp.errors import UserError
 from leafexp.models import pretrained
 from leafexp.paths import cache_folder
+from leafexp.targets import build
 from leafexp.training import freeze
 from leafexp.training.phases import plan
 

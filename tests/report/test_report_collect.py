@@ -1,4 +1,5 @@
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each, why_not
+from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each, read_runs, why_not
 from leafexp.report.read.store import default_tracking_uri, open_client
 from leafexp.report.report import make_report
 from leafexp.report.rows.learning import epochs
@@ -40,6 +41,33 @@ def test_a_run_that_a_later_command_asked_for_belongs_to_both() -> None:
     }
     chosen, name, _ = choose_sweep(runs, "leafexp", "latest")
     assert (name, [run.row for run in chosen]) == ("wednesday", ["Simple_CNN"])
+
+
+def test_passwords_that_older_versions_wrote_into_runs_are_not_read(track: Callable[..., tuple[Path, str]]) -> None:
+    login = "postgresql://alice:s3cr3t@host/db"
+    commands = {
+        shlex.join(["train", f"tracking.uri='{login}'", "data.path=a b"]): "train 'data.path=a b'",
+        "train tracking.uri=https://host?token=s3cr3t seed=1": "train seed=1",
+        f"train 'tracking={{uri:{login}}}'": "train 'tracking={***@host/db}'",
+        "train seed=1 'tracking.uri=postgresql://alice:s3cr3t": "train seed=1",  # cut off
+        "train tracking.uri=http://host:5000": "train tracking.uri=http://host:5000",
+    }
+    failed = study_run("Simple_CNN", status="FAILED", with_predictions=False)
+    said = {names.ERROR: f"no route to {login}: refused\ntrace"}
+    runs = [
+        replace(
+            failed,
+            tags={**failed.tags, **said, names.COMMAND: text},
+            params={"tracking.uri": login},
+            curves=failed.curves[:1],
+        )
+        for text in commands
+    ]
+    store, experiment = track(runs)
+    read = read_runs(open_client(str(store)), experiment)
+    assert {run.tags[names.COMMAND] for run in read} == set(commands.values())
+    assert "no route to postgresql://***@host/db: refused" in " ".join(map(why_not, read))
+    assert "s3cr3t" not in repr(read)
 
 
 def test_all_sweeps_keep_the_newest_of_equal_runs(store: Path) -> None:

@@ -20,7 +20,7 @@ from leafexp import names
 from leafexp.report.read.collect import Run, Selection
 from leafexp.report.report import Report, make_report
 from leafexp.report.say.words import plain
-from leafexp.report.show.page import make_page
+from leafexp.report.show.page import _run_link, make_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = "<script>alert('x')</script>"
@@ -117,6 +117,12 @@ def test_the_page_says_all_that_the_report_says(page: tuple[Path, Report]) -> No
         assert re.sub(r"\s+", " ", plain(sentence)) in text, sentence
     for row in report.rows:
         assert f"{100 * row.accuracy:.1f} %" in text
+
+
+def test_a_link_to_a_run_has_no_login() -> None:
+    run = replace(study_run("Simple_CNN"), experiment_id="7")
+    for address in ("http://alice:s3cr3t@host:5000/", "http://s3cr3t@host:5000", "http://host:5000"):
+        assert _run_link(run, address) == f"http://host:5000/#/experiments/7/runs/{run.run_id}"
 
 
 def test_pictures_and_audit_are_there(page: tuple[Path, Report]) -> None:

@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -129,13 +130,17 @@ def test_the_given_uri_wins_over_the_environment_and_that_over_the_default(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     store = open_store(None, "leafexp", tmp_path / "default")
     assert store.database == tmp_path / "default" / "mlflow.db"
+    server = replace(store, uri="http://s3cr3t@host:5000/")
+    assert server.charts_link("monday").startswith("http://host:5000/#/experiments/")
+    secret = replace(store, uri="postgresql://alice:s3cr3t@host/db", database=None)
+    assert str(secret.ui_command()).startswith('mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI" (first set')
     assert "tags.%60sweep%60%20LIKE%20%27%25monday%25%27" in store.charts_link("monday")
     monkeypatch.chdir(tmp_path)
     assert store.ui_command() == f"cd '{tmp_path}/default' && mlflow ui"
     monkeypatch.chdir(tmp_path / "default")
     assert store.ui_command() == "mlflow ui"
     elsewhere = open_store(f"sqlite:///{tmp_path}/given/runs.db", "leafexp", tmp_path)
-    assert elsewhere.ui_command() == f"mlflow ui --backend-store-uri '{elsewhere.uri}'"
+    assert elsewhere.ui_command() == f"mlflow ui --backend-store-uri {elsewhere.uri}"
     found = MlflowClient(elsewhere.uri).get_experiment(elsewhere.experiment_id)
     assert found.artifact_location == (tmp_path / "given" / "mlruns").as_uri()
     with pytest.raises(UserError, match="nowhere does not exist. Choose another with tracking.uri=URI"):

@@ -1,20 +1,20 @@
 """The report's command line: `python -m leafexp.report`, or `python scripts/report.py` in a checkout."""
 
-import argparse
 import os
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
-from leafexp.environment import begin_command
+from leafexp.environment import Options, begin_command
 from leafexp.report.read.store import no_garbage_collection
 
 _DESCRIPTION = "Answer the study's questions from the tracked runs: on the terminal, as a page and as tables."
 FORMATS = ("text", "md", "csv", "json", "tex")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Options:
     """The options of the report."""
-    parser = argparse.ArgumentParser(prog="report", description=_DESCRIPTION)
+    parser = Options(prog="report", description=_DESCRIPTION)
     parser.add_argument("--experiment", default="leafexp", help="MLflow experiment (default: %(default)s)")
     parser.add_argument("--sweep", default="latest", help="a sweep's name, latest or all (default: %(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db here)")
@@ -67,7 +67,7 @@ def _points(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"points of accuracy above 0 and below 100 are expected, not {text!r}")
+        raise ArgumentTypeError(f"points of accuracy above 0 and below 100 are expected, not {text!r}")
     return value
 
 

@@ -67,7 +67,7 @@ class Store:
 
     def charts_link(self, sweep: str) -> str:
         """The page of MLflow's UI with the charts of one sweep, on the server or where `mlflow ui` serves it."""
-        server = stores.link(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = stores.linked(self.uri) if self.uri.startswith("http") else "http://127.0.0.1:5000"
         where = quote(f"tags.`{names.SWEEP}` LIKE '%{sweep}%'")
         page = f"/#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
         return f"{server}{page}&searchFilter={where}"
@@ -77,7 +77,7 @@ class Store:
         if self.uri.startswith("http"):
             return None
         if self.database is None or self.database.name != "mlflow.db":
-            return f"mlflow ui --backend-store-uri '{stores.shown(self.uri)}'"
+            return stores.typed("mlflow ui --backend-store-uri", self.uri)
         return "mlflow ui" if Path.cwd() == self.database.parent else f"cd '{self.database.parent}' && mlflow ui"
 
     def patiently(self, call: Callable[[], Any]) -> Any:
@@ -196,7 +196,10 @@ def _check_folder(folder: Path) -> None:
     """Raise UserError if an SQLite store can't live in `folder`."""
     if not os.access(folder, os.W_OK):
         why = "is not writable" if folder.is_dir() else "does not exist"
-        raise UserError(f"The tracking store can't be opened: {folder} {why}. Choose another with tracking.uri=URI.")
+        raise UserError(
+            f"The tracking store can't be opened: {stores.shown_file(folder)} {why}. "
+            "Choose another with tracking.uri=URI."
+        )
     stores.check_no_file_store(folder)
 
 
@@ -247,7 +250,8 @@ def _explain(uri: str, error: Exception) -> str:
         package = error.name or "its driver"
         return f"The tracking store {shown} needs the Python package {package}: pip install {package}."
     if "out-of-date database schema" in text:
-        return f"The tracking store {shown} is of another MLflow version. After a backup: mlflow db upgrade {shown}"
+        upgrade = stores.typed("mlflow db upgrade", uri)
+        return f"The tracking store {shown} is of another MLflow version. After a backup: {upgrade}"
     if any(
         sign in text
         for sign in ("no such table", "no such column", "already exists", "Can't locate revision", "does not exist")

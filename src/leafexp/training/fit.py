@@ -12,10 +12,10 @@ import pandas as pd
 import tensorflow as tf
 
 from leafexp import names
-from leafexp.arrays import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
+from leafexp.room import CacheTooSmall
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
 from leafexp.training.kernels import faster
@@ -72,13 +72,14 @@ def fit(
     seed: int,
     on_epoch: Callable[[EpochRow], None],
     speed: Speed,
+    progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
     quiet: bool = False,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
-    With a checkpoint, training goes on after the last epoch saved in it: same metrics, same weights, bit for bit, as
-    training that never stopped.
+    With the progress of training that was cut off, it goes on after its last epoch: same metrics, same weights, bit for
+    bit, as training that never stopped.
 
     Args:
         model: a compiled or uncompiled functional model; changed in place.
@@ -87,9 +88,10 @@ def fit(
         make_optimizer: gives a new optimizer for a learning-rate factor and a number of epochs.
         batch_size: images an optimizer step.
         seed: of the order of images.
-        on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the checkpoint.
+        on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the progress.
         speed: how to compute it.
-        checkpoint: where each epoch's end is saved, and where to go on from.
+        progress: where to go on from, as a checkpoint held it; changed in place.
+        checkpoint: where each epoch's end is saved.
         quiet: without Keras's progress bar.
 
     Raises:
@@ -97,7 +99,7 @@ def fit(
         RuntimeError: a weight that was to stay frozen changed.
     """
     steps = steps_per_epoch(dataset, batch_size)
-    progress = (checkpoint and checkpoint.load()) or Progress()
+    progress = progress or Progress()
     watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch, progress, checkpoint)
     assign(model, progress.variables)
     for row in progress.history:

@@ -229,7 +229,7 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
             status=run.info.status,
             started=run.info.start_time or 0,
             tags={key: _shown_tag(key, value, tracking_uri) for key, value in run.data.tags.items()},
-            params={key: one_line(value) for key, value in run.data.params.items()},
+            params={key: one_line(value) for key, value in run.data.params.items() if key != "tracking.uri"},
             metrics=_possible({names.without_section(key): value for key, value in run.data.metrics.items()}),
             stored_metrics=tuple(run.data.metrics),
             artifact_uri=run.info.artifact_uri,
@@ -242,7 +242,7 @@ def read_runs(client: Any, experiment: str, tracking_uri: str = "") -> list[Run]
 
 
 def _shown_tag(key: str, value: str, tracking_uri: str) -> str:
-    """A tag as it may be shown: earlier versions wrote addresses with passwords into commands and reasons."""
+    """A tag as it may be shown: commands and reasons of earlier versions hold addresses with passwords."""
     if key == names.COMMAND:
         return scrubbed_command(value)
     return scrubbed(value, tracking_uri) if key == names.ERROR else one_line(value)

@@ -82,7 +82,9 @@ def _sqlite_uri(path: Path) -> str:
 def _check_sqlite(path: Path) -> None:
     if not path.is_file():
         stores.check_no_file_store(path.parent)
-        raise UserError(f"No tracking store at {path}.\nTrain first, or say where it is with --tracking-uri.")
+        raise UserError(
+            f"No tracking store at {stores.shown_file(path)}.\nTrain first, or say where it is with --tracking-uri."
+        )
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             tables = database.execute("select 1 from sqlite_master where name = 'experiments'").fetchall()

@@ -25,7 +25,7 @@ from leafexp.report.show.classes import confusion as confusion_figure
 from leafexp.report.show.classes import recalls
 from leafexp.report.show.gallery import disagreements
 from leafexp.report.show.terminal import about, about_selection, setting_of
-from leafexp.stores import link
+from leafexp.stores import linked
 from leafexp.wording import count, counted, one_line
 
 FIRST_CAVEATS = 4
@@ -153,5 +153,5 @@ def _about(report: Report) -> list[str]:
 
 
 def _run_link(run: Run, tracking_uri: str) -> str:
-    server = link(tracking_uri) if tracking_uri.startswith("http") else LOCAL_UI
-    return f"{server.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    server = linked(tracking_uri) if tracking_uri.startswith("http") else LOCAL_UI
+    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
