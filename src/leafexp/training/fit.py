@@ -1,7 +1,6 @@
 """Training: one phase after the other, every epoch measured, the best weights kept."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +72,6 @@ def fit(
     on_epoch: Callable[[EpochRow], None],
     speed: Speed,
     checkpoint: Checkpoint | None = None,
-    quiet: bool = False,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
@@ -90,7 +88,6 @@ def fit(
         on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the checkpoint.
         speed: how to compute it.
         checkpoint: where each epoch's end is saved, and where to go on from.
-        quiet: without Keras's progress bar.
 
     Raises:
         UserError: the loss is no longer a finite number, or the checkpoint can't be written.
@@ -102,7 +99,6 @@ def fit(
     assign(model, progress.variables)
     for row in progress.history:
         on_epoch(row)
-    progress_bar = 0 if quiet else 1 if sys.stdout.isatty() else 2
     first_epoch = 0
     for planned in plan:
         begin, end = max(first_epoch, len(progress.history)), first_epoch + planned.epochs
@@ -164,7 +160,7 @@ def fit(
                 steps_per_epoch=steps,
                 shuffle=False,  # the batches come in this epoch's order
                 callbacks=[watch],
-                verbose=progress_bar,
+                verbose=0,
             )
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
