@@ -35,7 +35,8 @@ UNUSABLE = {
     "postgresql:/alice:s3cr3t@host/db": "none that leafexp can use",
     "host=h password=s3cr3t": "none that leafexp can use",
     "sqlite://alice:s3cr3t@/x.db": "with three slashes",
-    "postgresql://alice:s3cr3t@one:5432,two:5432/db": "names several servers. Expected one, or postgresql:///NAME?host=",
+    "postgresql://alice:s3cr3t@one:5432,two:5432/db": "Expected one, or postgresql://USER@/NAME?host=",
+    "http://one:5000,two:5000": "names several servers. Expected one.",
 }
 
 
@@ -96,6 +97,12 @@ def test_a_servers_name_and_password_go_where_no_message_shows_them(monkeypatch:
     assert stores.usable("http://al%40ice:s3cr3t%2F@host:1/a") == "http://host:1/a"
     assert [os.environ[f"MLFLOW_TRACKING_{name}"] for name in ("USERNAME", "PASSWORD")] == ["al@ice", "s3cr3t/"]
     assert stores.scrubbed("header s3cr3t/, token of before") == "header ***, token ***"
+
+
+def test_several_servers_of_one_database_are_named_in_the_query() -> None:
+    address = "postgresql://alice:w0rd@/runs?host=one:5432&host=two:5432"
+    assert stores.usable(address) == address
+    stores.check_answers(address)  # their driver finds the one that does
 
 
 def test_an_sqlite_address_begins_where_the_command_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

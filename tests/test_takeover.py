@@ -19,8 +19,14 @@ from tests.test_sweeps import Sweep
 pytestmark = pytest.mark.slow
 
 SHORT = """
-import sys
+import sys, time
 from leafexp.tracking import claim
+look_up = claim.look_up
+def look_up_early(*given):
+    found = look_up(*given)
+    time.sleep({pause})
+    return found
+claim.look_up = look_up_early
 claim.SILENT_SECONDS = {silent}
 claim.HEARTBEAT_SECONDS = 1
 import leafexp.tracking.run
@@ -32,14 +38,17 @@ main()
 
 
 class Machine(Sweep):
-    """A machine with a host name and process numbers of its own, and a cache of its own; `silent` is its patience."""
+    """A machine with a host name and process numbers of its own, and a cache of its own; `silent` is its patience.
 
-    def __init__(self, folder: Path, name: str, silent: float) -> None:
+    It begins a run `pause` seconds after it has seen that nobody trains it.
+    """
+
+    def __init__(self, folder: Path, name: str, silent: float, pause: float = 0) -> None:
         super().__init__(folder)
         self.name = name
         self.environment["XDG_CACHE_HOME"] = str(folder / name)
         self.script = folder / f"{name}.py"
-        self.script.write_text(SHORT.format(silent=silent))
+        self.script.write_text(SHORT.format(silent=silent, pause=pause))
 
     def start(self, *overrides: str) -> subprocess.Popen[str]:
         typed = super().command(*overrides)
@@ -80,13 +89,23 @@ def test_a_run_that_lives_on_another_machine_is_left_alone_and_a_dead_one_taken_
     training.kill()  # and the process in it
     training.communicate()
     again = other.start("freeze=unfrozen", "epochs=100000")
-    until(again, "one is training this very run; waiting until it has finished, or was silent")
+    until(again, "one is training this very run, or was when it was cut off; waiting until it has finished")
     until(again, "epoch 2/")
     # Its checkpoint is on the other machine, so that it begins anew.
     by_host = {run.data.tags[names.HOST]: run for run in one.runs() if run.data.tags[names.SEED] == "0"}
     assert {host: run.info.status for host, run in by_host.items()} == {"one": "KILLED", "two": "RUNNING"}
     again.kill()
     again.communicate()
+
+
+def test_two_machines_that_begin_a_run_at_once_train_it_once(tmp_path: Path) -> None:
+    machines = [Machine(tmp_path, name, 900, pause=10) for name in ("one", "two")]
+    both = [machine.start("freeze=unfrozen", "epochs=50") for machine in machines]
+    texts = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    assert sum("Finished before" in text for text in texts) == 1
+    (run,) = machines[0].runs()
+    assert run.info.status == "FINISHED"
 
 
 def test_a_run_that_was_taken_over_stops_and_writes_nothing_more(tmp_path: Path) -> None:

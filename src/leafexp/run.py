@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from leafexp.config import Config
     from leafexp.models.pretrained import Source
     from leafexp.tracking.run import TrackedRun
-    from leafexp.training.checkpoint import EpochRow
+    from leafexp.training.checkpoint import EpochRow, Progress
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
     """
     from leafexp.data.pixels import checksums
     from leafexp.identity import deciding
-    from leafexp.tracking import claim, run
+    from leafexp.tracking import claim, process, run
     from leafexp.tracking.machine import git_commit
     from leafexp.tracking.store import open_store
     from leafexp.training.phases import plan
@@ -89,7 +89,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
             raise
     decided = deciding(config, photos, weights)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
-    with claim.held(decided.sha256):
+    with process.held(decided.sha256):
         while True:
             earlier = claim.look_up(store, decided.sha256)
             if earlier.finished and not config.rerun:
@@ -98,17 +98,19 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
                 reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
                 return Result(earlier.finished.info.run_id, skipped=True, test_accuracy=reached)
             unfinished = earlier.unfinished
-            if unfinished and not _can_go_on(unfinished.info.run_id, claim.epochs_logged(store, unfinished)):
+            progress = _progress(unfinished.info.run_id) if unfinished else None
+            # A checkpoint that lacks epochs would have them logged a second time.
+            if unfinished and claim.epochs_logged(store, unfinished) > (len(progress.history) if progress else 0):
                 log.warning(
                     "The checkpoint of run %s, which was cut off, is not here or damaged: starting anew.",
                     unfinished.info.run_id,
                 )
-                unfinished = None
+                unfinished = progress = None
             try:
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
                     if unfinished and names.LOSS in unfinished.data.metrics:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    reached = _train(config, catalog, row, tracked, weights, on_epoch)
+                    reached = _train(config, catalog, row, tracked, weights, progress, on_epoch)
             except claim.Met:
                 continue
             _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
@@ -121,6 +123,7 @@ def _train(
     row: str,
     run: "TrackedRun",
     weights: str | None,
+    progress: "Progress | None",
     on_epoch: "Callable[[EpochRow], None]",
 ) -> float:
     """What is tracked of a run, from the photos to the model; returns the test accuracy."""
@@ -205,6 +208,7 @@ def _train(
         config.seed,
         log_and_show,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
+        progress,
         Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
     )
 
@@ -255,17 +259,14 @@ def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | N
     return model, source
 
 
-def _can_go_on(run_id: str, epochs_logged: int) -> bool:
-    """Whether the checkpoint of a run holds all epochs that the store has; else it would log epochs a second time."""
-    if not epochs_logged:
-        return True
+def _progress(run_id: str) -> "Progress | None":
+    """What was saved of a run that was cut off; None where nothing was, or where it is damaged."""
     if not _checkpoint_file(run_id).exists():
-        return False
+        return None
     import_tensorflow()
     from leafexp.training.checkpoint import Checkpoint
 
-    progress = Checkpoint(_checkpoint_file(run_id)).load()
-    return progress is not None and len(progress.history) >= epochs_logged
+    return Checkpoint(_checkpoint_file(run_id)).load()
 
 
 def _checkpoint_file(run_id: str) -> Path:

@@ -83,7 +83,8 @@ def _check_usable(uri: str) -> None:
     if not _ADDRESS.fullmatch(uri):
         raise UserError(unreadable)
     if "," in uri.partition("://")[2].rpartition("@")[2].partition("/")[0]:
-        raise UserError(f"{address} names several servers. Expected one, or {scheme}:///NAME?host=ONE&host=TWO.")
+        several = f", or {scheme}://USER@/NAME?host=ONE:PORT&host=TWO:PORT" if kind == "postgresql" else ""
+        raise UserError(f"{address} names several servers. Expected one{several}.")
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port

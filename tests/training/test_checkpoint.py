@@ -33,7 +33,8 @@ def train(
         return Adam(learning_rate_schedule(rate * factor, "cosine", epochs, 5, 1, 3, 0.3))
 
     planned = plan(phases, 5, pretrained=True)
-    return model, fit(model, planned, dataset, optimizer, 10, 0, on_epoch, Speed(), Checkpoint(file))
+    saved = Checkpoint(file)
+    return model, fit(model, planned, dataset, optimizer, 10, 0, on_epoch, Speed(), saved.load(), saved)
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.environment import user
 from leafexp.errors import UserError
 from leafexp.interrupt import ending
 from leafexp.stores import scrubbed
-from leafexp.tracking.claim import (
-    HEARTBEAT_SECONDS,
-    MAX_TAG_CHARACTERS,
-    ClaimLost,
-    asked_by,
-    check_alone,
-    check_claim,
-    claim,
-)
+from leafexp.tracking.claim import HEARTBEAT_SECONDS, MAX_TAG_CHARACTERS, ClaimLost, check_claim, take
 from leafexp.tracking.machine import forget_peak_memory
 from leafexp.tracking.model import log_model
 from leafexp.tracking.store import Store, first_line
@@ -62,12 +53,8 @@ def tracked(
     Raises:
         Met: another process makes a run of the same identity; look it up again.
     """
-    identity = tags.get(names.IDENTITY, "")
-    word = claim(identity)
-    run = store.patiently(lambda: _start(store, row, tags, word, earlier))
-    if identity and earlier is None:
-        check_alone(store, run, identity)
-    tracked_run = TrackedRun(store, run, word[names.CLAIM])
+    run = take(store, row, tags, earlier)
+    tracked_run = TrackedRun(store, run)
     forget_peak_memory()
     silent = threading.Event()
     threading.Thread(target=_beat, args=(tracked_run, silent), daemon=True).start()
@@ -99,9 +86,9 @@ class TrackedRun:
     raises ClaimLost where another process has taken the run over.
     """
 
-    def __init__(self, store: Store, run: Run, word: str) -> None:
+    def __init__(self, store: Store, run: Run) -> None:
         self.run_id: str = run.info.run_id
-        self._word = word
+        self._word = run.data.tags[names.CLAIM]
         self._store = store
         self._client = MlflowClient(store.uri)
         self._logged = set(map(names.without_section, run.data.metrics))
@@ -173,25 +160,25 @@ class TrackedRun:
 
         Nothing is written where the claim is lost or can't be checked.
         """
-        try:
-            check_claim(self._client, self.run_id, self._word)
-        except ClaimLost as lost:
-            log.warning("%s", lost)
-            return
-        except Exception as failure:
-            log.warning("Why and how the run ended can't be written to the tracking store: %s", first_line(failure))
-            return
-        try:
+
+        def say_why() -> None:
             self._client.set_tag(self.run_id, names.ERROR, scrubbed(reason)[:MAX_TAG_CHARACTERS])
             if error is not None:
                 lines = "".join(traceback.format_exception(error))
                 self._client.log_text(self.run_id, scrubbed(lines), names.TRACEBACK_FILE)
-        except Exception as failure:
-            log.warning("Why the run ended can't be written to the tracking store: %s", first_line(failure))
-        try:
+
+        def end() -> None:
             self._client.set_terminated(self.run_id, status)
-        except Exception as failure:
-            log.warning("The run's end can't be written to the tracking store: %s", first_line(failure))
+
+        for write, what in ((say_why, "Why the run ended"), (end, "The run's end")):
+            try:
+                check_claim(self._client, self.run_id, self._word)
+                write()
+            except ClaimLost as lost:
+                log.warning("%s", lost)
+                return
+            except Exception as failure:
+                log.warning("%s can't be written to the tracking store: %s", what, first_line(failure))
 
     def still_ours(self) -> None:
         """Raise ClaimLost where another process has taken the run over; a store that can't be asked says nothing."""
@@ -265,8 +252,8 @@ class TrackedRun:
         return self._store.patiently(checked)
 
     def _log_waiting(self) -> None:
-        check_claim(self._client, self.run_id, self._word)
         while self._waiting:
+            check_claim(self._client, self.run_id, self._word)
             row = self._waiting[0]
             # With the time of the epoch's end, so that MLflow keeps an epoch that is logged again only once.
             metrics = [
@@ -282,26 +269,6 @@ class TrackedRun:
         for output in outputs.model_outputs if outputs else []:
             with contextlib.suppress(MlflowException):  # deleted when it was cut off before
                 self._client.delete_logged_model(output.model_id)
-
-
-def _start(store: Store, row: str, tags: Mapping[str, str], word: Mapping[str, str], earlier: Run | None) -> Run:
-    client = MlflowClient(store.uri)
-    asked = asked_by(earlier, tags[names.SWEEP])
-    if earlier is None:
-        # By the client, and not mlflow.start_run: that takes up what another program has begun in this process.
-        shown = {"mlflow.user": user(), "mlflow.source.name": "leafexp.train", "mlflow.source.type": "LOCAL"}
-        all_tags = {**shown, names.ROW: row, **tags, **word, **asked}
-        return client.create_run(store.experiment_id, tags=all_tags, run_name=row)
-    run_id = earlier.info.run_id
-    times = int(earlier.data.tags.get(names.INTERRUPTIONS, 0)) + 1
-    # Before it says RUNNING again, so that nobody takes it for one whose process is gone.
-    # All at once, so that nobody reads a claim of two halves.
-    claimed = {**word, **asked, names.INTERRUPTIONS: str(times)}
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in claimed.items()])
-    if names.ERROR in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, names.ERROR)
-    client.update_run(run_id, status="RUNNING")
-    return earlier
 
 
 def _beat(run: TrackedRun, silent: threading.Event) -> None:

@@ -71,12 +71,13 @@ def fit(
     seed: int,
     on_epoch: Callable[[EpochRow], None],
     speed: Speed,
+    progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
-    With a checkpoint, training goes on after the last epoch saved in it: same metrics, same weights, bit for bit, as
-    training that never stopped.
+    With the progress of training that was cut off, it goes on after its last epoch: same metrics, same weights, bit for
+    bit, as training that never stopped.
 
     Args:
         model: a compiled or uncompiled functional model; changed in place.
@@ -85,16 +86,17 @@ def fit(
         make_optimizer: gives a new optimizer for a learning-rate factor and a number of epochs.
         batch_size: images an optimizer step.
         seed: of the order of images.
-        on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the checkpoint.
+        on_epoch: called with each epoch's row as soon as the epoch is over; first with those of the progress.
         speed: how to compute it.
-        checkpoint: where each epoch's end is saved, and where to go on from.
+        progress: where to go on from, as a checkpoint held it; changed in place.
+        checkpoint: where each epoch's end is saved.
 
     Raises:
         UserError: the loss is no longer a finite number, or the checkpoint can't be written.
         RuntimeError: a weight that was to stay frozen changed.
     """
     steps = steps_per_epoch(dataset, batch_size)
-    progress = (checkpoint and checkpoint.load()) or Progress()
+    progress = progress or Progress()
     watch = _EpochWatch(model, len(dataset.rows("train")), on_epoch, progress, checkpoint)
     assign(model, progress.variables)
     for row in progress.history:
