@@ -72,11 +72,13 @@ class Sweep:
     def wait_for_epochs(self, runs: int) -> None:
         """Wait until so many runs that are being trained have an epoch in the store."""
         for _ in range(300):
+            time.sleep(0.2)
+            if not (self.folder / "mlflow.db").exists():  # which this process would else make, and at the same time
+                continue
             with contextlib.suppress(ValueError):  # no experiment yet
                 training = [run for run in self.runs() if run.info.status == "RUNNING"]
                 if sum(names.LOSS in run.data.metrics for run in training) == runs:
                     return
-            time.sleep(0.2)
         raise AssertionError("no epoch was logged")
 
     def artifact(self, run: Run, name: str) -> Path:
