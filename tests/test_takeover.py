@@ -103,7 +103,7 @@ def test_two_machines_that_begin_a_run_at_once_train_it_once(tmp_path: Path) -> 
     both = [machine.start("freeze=unfrozen", "epochs=50") for machine in machines]
     texts = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    assert sum("Finished before" in text for text in texts) == 1
+    assert sum("%  finished before\n" in text for text in texts) == 1
     (run,) = machines[0].runs()
     assert run.info.status == "FINISHED"
 

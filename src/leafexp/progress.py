@@ -221,8 +221,8 @@ def _key(word: str) -> str:
 
 
 def _rounded(seconds: float) -> float:
-    """As exact as it is meant: 5 s, from two minutes on whole minutes."""
-    step = 5 if seconds < 120 else 60
+    """As exact as it is meant: to 10 s, from two minutes on to whole minutes."""
+    step = 10 if seconds < 120 else 60
     return step * round(seconds / step)
 
 
