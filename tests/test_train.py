@@ -23,6 +23,7 @@ from leafexp.errors import UserError
 from leafexp.paths import cache_folder
 from leafexp.run import Result, train
 from leafexp.tracking.run import TrackedRun
+from leafexp.wording import duration
 from tests.conftest import metrics_of, write_photos
 
 
@@ -62,9 +63,11 @@ def test_a_run_logs_what_the_report_reads(run: Run) -> None:
         *(names.TRAIN_IMAGES, names.VALIDATION_IMAGES, names.TEST_IMAGES, names.PREFIX_SECONDS),
     }
     assert expected <= metrics.keys()
-    assert tags["mlflow.note.content"].startswith("On 48 photos of 3 classes ")
-    assert (
-        f"{100 * metrics[names.TEST_ACCURACY]:.1f} % of 12 test photos; training took " in tags["mlflow.note.content"]
+    seconds = duration(metrics[names.TOTAL_SECONDS])
+    assert tags["mlflow.note.content"] == (
+        "This run trains Simple_CNN from random weights on 48 photos of 3 classes: the layers from head_dense on learn "
+        f"for 4 epochs. It is right on {100 * metrics[names.TEST_ACCURACY]:.1f} % of 12 test photos, with the weights "
+        f"of epoch {metrics[names.BEST_EPOCH]:.0f}; training took {seconds}."
     )
     # The metrics without a section.
     first = {name for name in run.data.metrics if "/" not in name}
@@ -195,12 +198,19 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
         experiment_names=["interrupted"], filter_string=f"tags.sweep = '{place}.1'", output_format="list"
     )
     assert (killed.info.status, killed.data.tags[names.ERROR]) == ("KILLED", "interrupted")
+    described = run.data.tags[names.DESCRIPTION]
+    intention = killed.data.tags[names.DESCRIPTION]
+    assert described.startswith(f"{intention} It is right on ")
+    if place == "training.fit._clocked":
+        described = "The one that I cut off."
+        mlflow.MlflowClient().set_tag(killed.info.run_id, names.DESCRIPTION, described)
     result = train(replace(started, rerun=True, sweep=f"{place}.2"), "gone on")
     assert (result.run_id, result.skipped) == (killed.info.run_id, False)
     ended = mlflow.get_run(result.run_id)
     assert ended.info.status == "FINISHED"
     assert names.ERROR not in ended.data.tags
     assert (ended.data.tags[names.INTERRUPTIONS], ended.data.tags[names.SWEEP]) == ("1", f"{place}.1, {place}.2")
+    assert ended.data.tags[names.DESCRIPTION].partition("; training took")[0] == described.partition("; training")[0]
     assert steps_logged_twice(ended) == []
     for name in (names.VAL_LOSS, names.TEST_LOSS, names.TEST_ACCURACY, names.BEST_EPOCH):
         assert metrics_of(ended)[name] == metrics_of(run)[name]
@@ -302,6 +312,7 @@ def test_what_goes_wrong_while_training_is_told_with_its_traceback(
     assert "on_epoch_end" in text
     assert "no longer finite" in diverged.data.tags[names.ERROR]
     assert names.LOSS not in diverged.data.metrics
+    assert diverged.data.tags[names.DESCRIPTION].endswith(" learn for 4 epochs.")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = copy_of_the_checkout(folder)
     done = run(sys.executable, "-m", "leafexp.train", "experiment=smoke", "sweep=first", cwd=folder, checkout=checkout)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("──") == 6
+    assert done.stdout.startswith("smoke: 6 cells, 2 epochs each\n")
+    line = r"^  (\d)/6  (?:cnn |mnv2)  (?:frozen  |partial |unfrozen)  seed 0  test "
+    assert re.findall(line, done.stdout, re.MULTILINE) == list("123456")
     table = done.stdout[done.stdout.index("Sweep first of experiment smoke") :]
     for row in ("CNN from scratch ", "random CNN, head trained ", "random MobileNetV2, top trained "):
         assert f"\n  {row}" in table or f"\n{row}" in table
@@ -152,8 +156,9 @@ def test_a_failing_cell_does_not_stop_the_others(study: Path, tmp_path: Path) ->
         checkout=study,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Failed: model=cnn freeze=unfrozen")
-    assert "\nThe loss is no longer finite in epoch 1" in done.stderr
+    line = "  1/2  cnn  unfrozen  seed 0  learning_rate=1e+30  failed\nThe loss is no longer finite in epoch 1"
+    assert done.stderr.startswith(line)
+    assert "\n  2/2  cnn  unfrozen  seed 0  learning_rate=0.001  test " in done.stdout
     assert "Traceback" not in done.stderr
     assert "Sweep mixed of experiment leafexp: 1 trained, 1 failed." in done.stdout
     (failure,) = [line for line in done.stdout.splitlines() if line.startswith("optimizer.learning_rate=1e+30 ")]
@@ -173,10 +178,10 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_is_done(study: Path, tmp_path
         # A shell lets what it runs in the background ignore Ctrl-C, and leafexp.train keeps to that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("Epoch 3/100000"):
-            break
+    with closing(sqlite3.connect(study / "mlflow.db")) as database:
+        while not database.execute("select 1 from metrics where key = 'loss' and step = 3").fetchone():
+            assert process.poll() is None
+            time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

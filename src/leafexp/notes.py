@@ -1,5 +1,8 @@
 """What a person should know of the photos without being stopped: a line each on the terminal."""
 
+import sys
+import textwrap
+
 _noted: set[str] = set()
 
 
@@ -7,4 +10,5 @@ def note(line: str) -> None:
     """Print a line on the photos, once a process: a sweep reads them for each of its cells."""
     if line not in _noted:
         _noted.add(line)
-        print(f"Photos: {line}", flush=True)
+        text = f"Photos: {line}"
+        print(textwrap.fill(text, 80, subsequent_indent="  ") if sys.stdout.isatty() else text, flush=True)

@@ -1,4 +1,4 @@
-"""What became of each cell of a sweep: told by the process that ran it, summed up by the one that began the sweep."""
+"""The cells of a sweep and what became of each: told by the process that ran it, summed up by the one that began it."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from leafexp.paths import ROOT
 
 TRAINED, SKIPPED, FAILED, INTERRUPTED = "trained", "skipped", "failed", "interrupted"
 _MAX_REASON = 90
+_PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,21 @@ class Outcome:
 def begin(sweep: str) -> None:
     """Forget what an earlier command with the same sweep's name left; other files are not touched."""
     for file in _folder(sweep).glob("*.*"):
-        if re.fullmatch(r"\d+\.(json|log)", file.name):
+        if re.fullmatch(rf"\d+\.(json|log)|{_PLAN}", file.name):
             file.unlink(missing_ok=True)
+
+
+def plan(sweep: str, cells: list[list[str]]) -> None:
+    """Write down the overrides of each cell that is to be run."""
+    _folder(sweep).mkdir(parents=True, exist_ok=True)
+    (_folder(sweep) / _PLAN).write_text(json.dumps(cells), encoding="utf-8")
+
+
+def planned(sweep: str) -> list[list[str]]:
+    """The overrides of each cell that is to be run; empty where nobody knew them before."""
+    file = _folder(sweep) / _PLAN
+    cells: list[list[str]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return cells
 
 
 def note(sweep: str, number: int, outcome: Outcome, details: str = "") -> None:
@@ -56,7 +70,12 @@ def read(sweep: str) -> list[Outcome]:
 
 def count(outcomes: list[Outcome]) -> str:
     """How many cells ended how, in words."""
-    words = {TRAINED: "trained", SKIPPED: "finished before and skipped", INTERRUPTED: "interrupted", FAILED: "failed"}
+    words = {
+        TRAINED: "trained",
+        SKIPPED: "finished before and skipped",
+        INTERRUPTED: "interrupted",
+        FAILED: "failed",
+    }
     numbers = {status: sum(outcome.status == status for outcome in outcomes) for status in words}
     return ", ".join(f"{number} {words[status]}" for status, number in numbers.items() if number)
 

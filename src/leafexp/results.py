@@ -1,6 +1,7 @@
 """What is tracked of a run: what the audit of its photos found, and what came out of its training."""
 
 import json
+from collections.abc import Sequence
 
 import keras
 import pandas as pd
@@ -9,21 +10,33 @@ from leafexp import names
 from leafexp.data import audit
 from leafexp.data.dataset import Dataset
 from leafexp.findings import remarks, sizes
+from leafexp.models.pretrained import Source
 from leafexp.notes import note
 from leafexp.tracking import pictures
 from leafexp.tracking.machine import peak_memory_mb
 from leafexp.tracking.run import TrackedRun
 from leafexp.training import evaluation, freeze
 from leafexp.training.fit import Fit
+from leafexp.training.phases import PlannedPhase
 from leafexp.wording import counted, duration
 
-_LEARNS = {"head": "the head", "all": "all layers"}
+_LEARNS = {"head": "the head learns", "all": "all layers learn"}
 
 
 def track(
-    run: TrackedRun, row: str, model: keras.Model, fitted: Fit, dataset: Dataset, predictions: pd.DataFrame
-) -> None:
-    """Track metrics, tables, pictures, the model and a description of a run whose training has ended."""
+    run: TrackedRun,
+    row: str,
+    model: keras.Model,
+    fitted: Fit,
+    dataset: Dataset,
+    predictions: pd.DataFrame,
+    intention: str,
+) -> float:
+    """Track metrics, tables, pictures, the model and what came of the `intention` of a run whose training has ended.
+
+    Returns:
+        The test accuracy, in [0, 1].
+    """
     last_phase = fitted.phases.iloc[-1]
     trainable, non_trainable = last_phase[names.PARAMS_TRAINABLE], last_phase[names.PARAMS_NON_TRAINABLE]
     reused = fitted.phases[names.PREFIX_REUSED_SECONDS].gt(0).any()
@@ -66,21 +79,27 @@ def track(
     example = dataset.pixels[dataset.rows("test")[:1]]
     probabilities = evaluation.probabilities(predictions, dataset.classes)[:1]
     run.log_model(model, example, probabilities, dataset.classes)
-    run.describe(_described(fitted, dataset, scores[names.TEST_ACCURACY], len(predictions)))
+    accuracy = scores[names.TEST_ACCURACY]
+    reached = (
+        f"It is right on {100 * accuracy:.1f} % of {counted(len(predictions), 'test photo')}, with the weights of "
+        f"epoch {fitted.best_epoch}; training took {duration(fitted.total_seconds)}."
+    )
+    run.describe(f"{intention} {reached}", instead_of=intention)
+    return accuracy
 
 
-def _described(fitted: Fit, dataset: Dataset, accuracy: float, tested: int) -> str:
-    """What the run was and what it reached, in two sentences."""
-    learned = [
-        f"{_LEARNS.get(phase['learns'], 'the layers from ' + phase['learns'] + ' on')} learned for "
-        f"{counted(phase['epochs'], 'epoch')}"
-        for phase in fitted.phases.to_dict("records")
+def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase], dataset: Dataset) -> str:
+    """What a run is to train, in a sentence: network, weights, photos, and what learns for how long."""
+    photos = counted(len(dataset.rows("train")), "photo")
+    learns = [
+        f"{_LEARNS.get(phase.phase.learns, f'the layers from {phase.phase.learns} on learn')} for "
+        f"{counted(phase.epochs, 'epoch')}"
+        for phase in planned
     ]
-    images = counted(len(dataset.rows("train")), "photo")
+    weights = f"pretrained weights ({source.description})" if source else "random weights"
     return (
-        f"On {images} of {counted(len(dataset.classes), 'class', 'classes')} {', then '.join(learned)}. "
-        f"The best epoch's weights, of epoch {fitted.best_epoch}, are right on {100 * accuracy:.1f} % of "
-        f"{counted(tested, 'test photo')}; training took {duration(fitted.total_seconds)}."
+        f"This run trains {title} from {weights} on {photos} of {counted(len(dataset.classes), 'class', 'classes')}: "
+        f"{', then '.join(learns)}."
     )
 
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from leafexp.config import Config
     from leafexp.models.pretrained import Source
     from leafexp.tracking.run import TrackedRun
-    from leafexp.training.checkpoint import Progress
+    from leafexp.training.checkpoint import EpochRow, Progress
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,21 @@ class Result:
     Attributes:
         run_id: its id in MLflow.
         skipped: whether it was finished before.
+        test_accuracy: in [0, 1].
     """
 
     run_id: str
     skipped: bool
+    test_accuracy: float
 
 
-def train(config: "Config", command: str, beside: str = "") -> Result:
+def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]" = lambda _: None) -> Result:
     """Train, test and track one run, unless the store holds it finished; go on with one that was cut off.
 
     Args:
         config: the checked configuration.
         command: what to type to make this run again; tracked with it.
-        beside: this run's name among others that print to the same terminal; each epoch is then one line with it.
+        on_epoch: called with each epoch's row when it is over, first with those that were trained before a cut.
 
     Raises:
         UserError: in the configuration, the photos or the store; the run is tracked as FAILED with the reason.
@@ -93,7 +96,8 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
             if earlier.finished and not config.rerun:
                 claim.join_sweep(store, earlier.finished, str(config.sweep))
                 _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
-                return Result(earlier.finished.info.run_id, skipped=True)
+                reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
+                return Result(earlier.finished.info.run_id, skipped=True, test_accuracy=reached)
             unfinished = earlier.unfinished
             progress = _progress(unfinished.info.run_id) if unfinished else None
             # A checkpoint that lacks epochs would have them logged a second time.
@@ -107,11 +111,11 @@ def train(config: "Config", command: str, beside: str = "") -> Result:
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
                     if unfinished and names.LOSS in unfinished.data.metrics:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    _train(config, catalog, row, tracked, weights, progress, beside)
+                    reached = _train(config, catalog, row, tracked, weights, progress, on_epoch)
             except claim.Met:
                 continue
             _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
-            return Result(tracked.run_id, skipped=False)
+            return Result(tracked.run_id, skipped=False, test_accuracy=reached)
 
 
 def _train(
@@ -121,9 +125,9 @@ def _train(
     run: "TrackedRun",
     weights: str | None,
     progress: "Progress | None",
-    beside: str,
-) -> None:
-    """What is tracked of a run, from the photos to the model."""
+    on_epoch: "Callable[[EpochRow], None]",
+) -> float:
+    """What is tracked of a run, from the photos to the model; returns the test accuracy."""
     tf = import_tensorflow()
     import keras
 
@@ -131,7 +135,7 @@ def _train(
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
     from leafexp.training import evaluation, phases
-    from leafexp.training.checkpoint import Checkpoint, EpochRow
+    from leafexp.training.checkpoint import Checkpoint
     from leafexp.training.fit import Speed, fit
     from leafexp.training.optimizer import learning_rate_schedule
 
@@ -188,29 +192,29 @@ def _train(
         made: keras.Optimizer = build(optimizer.keras, learning_rate=rate)
         return made
 
-    def on_epoch(epoch: EpochRow) -> None:
+    def log_and_show(epoch: "EpochRow") -> None:
         run.log_epoch(epoch)
-        if beside:
-            accuracy = f"val_accuracy {epoch[names.VAL_ACCURACY]:.4f}, {epoch[names.EPOCH_SECONDS]:.1f} s"
-            print(f"{beside} epoch {epoch['epoch']}/{config.epochs}: {accuracy}", flush=True)
+        on_epoch(epoch)
 
+    planned = phases.plan(config.freeze.phases, config.epochs, source is not None)
+    intention = results.intention(config.model.title, source, planned, dataset)
+    run.describe(intention, instead_of=None)
     fitted = fit(
         model,
-        phases.plan(config.freeze.phases, config.epochs, source is not None),
+        planned,
         dataset,
         make_optimizer,
         batch_size,
         config.seed,
-        on_epoch,
+        log_and_show,
         Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul),
         progress,
         Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
-        quiet=bool(beside),
     )
 
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
     run.log_results({names.OPTIMIZER_STEPS: steps * config.epochs})
-    results.track(run, row, model, fitted, dataset, predictions)
+    return results.track(run, row, model, fitted, dataset, predictions, intention)
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":

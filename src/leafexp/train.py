@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from leafexp import outcomes, stores
 from leafexp.environment import begin_command, check_environment, print_everything, processors
 from leafexp.errors import UserError
+from leafexp.findings import counted
 from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
 from leafexp.outcomes import Outcome
@@ -69,13 +70,16 @@ def _run(arguments: list[str]) -> int:
     except UserError as error:
         print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
+    from leafexp.progress import in_place
     from leafexp.tracking.claim import end_silent_runs
     from leafexp.tracking.store import open_store
 
     try:
         store = open_store(uri, config.tracking.experiment, ROOT)
         if silent := end_silent_runs(store):
-            print(f"Ended {silent} run(s) whose process was gone; each goes on when its command is given again.")
+            print(
+                f"Ended {counted(silent, 'run')} whose process was gone. Each goes on when its command is given again."
+            )
     except UserError as error:
         print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
@@ -90,7 +94,8 @@ def _run(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     code = 0
     try:
-        _hydra()
+        with in_place():
+            _hydra()
     except KeyboardInterrupt as interruption:
         ending()
         code = _exit_code(interruption)
@@ -98,10 +103,10 @@ def _run(arguments: list[str]) -> int:
         print(stores.scrubbed(" ".join(str(error).splitlines()[:2])), file=sys.stderr)
         return 2
     except Exception as error:
-        # Each job has reported its own failure when it happened.
         code = 1
-        if not any(outcome.status == outcomes.FAILED for outcome in outcomes.read(sweep)):
-            print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
+        print(stores.scrubbed(f"The sweep broke off: {type(error).__name__}: {error}"), file=sys.stderr)
+    if not code and any(outcome.status == outcomes.FAILED for outcome in outcomes.read(sweep)):
+        code = 1
     _sum_up(store, sweep)
     if code > 1:
         print(f"Interrupted. What is finished is kept; {_again(arguments, given)}", file=sys.stderr)
@@ -148,6 +153,8 @@ def _sum_up(store: "Store", sweep: str) -> None:
 
     cells = outcomes.read(sweep)
     print(f"\nSweep {sweep} of experiment {store.experiment}: {outcomes.count(cells) or 'no run was begun'}.")
+    if any(cell.status == outcomes.SKIPPED for cell in cells):
+        print("rerun=true trains again what was finished before.")
     if table := outcomes.failures(cells):
         print(f"\n{table}")
     if not any(cell.status in (outcomes.TRAINED, outcomes.SKIPPED) for cell in cells):
@@ -230,33 +237,31 @@ def _train(composed: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
     from leafexp import config as configuration
+    from leafexp import progress
     from leafexp.run import train
 
     hydra_config = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else int(hydra_config.job.num)
-    overrides = [
-        item for item in hydra_config.overrides.task if not item.startswith("sweep=") and item != "tracking.uri=null"
-    ]
-    cell = " ".join(overrides) or "defaults"
+    overrides = progress.own_words(hydra_config.overrides.task)
+    words = " ".join(overrides) or "defaults"
     sweep = str(composed.sweep)
-    # Workers print to the same terminal.
-    beside = "" if os.environ.get(_DRIVER) == str(os.getpid()) else f"[{number}]"
-    print(f"{beside} ── {cell}" if beside else f"\n── {cell}", flush=True)
+    in_parallel = os.environ.get(_DRIVER) != str(os.getpid())
+    cell = progress.Cell(number, overrides, composed, outcomes.planned(sweep), in_parallel)
+    cell.begin()
     try:
-        result = train(configuration.load(composed), shlex.join(["python", "-m", "leafexp.train", *overrides]), beside)
+        command = shlex.join(["python", "-m", "leafexp.train", *overrides])
+        result = train(configuration.load(composed), command, cell.epoch)
     except KeyboardInterrupt:
         ending()
-        outcomes.note(sweep, number, Outcome(cell, outcomes.INTERRUPTED))
+        outcomes.note(sweep, number, Outcome(words, outcomes.INTERRUPTED))
         raise
     except Exception as error:
         reason = stores.scrubbed(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        print(f"{beside} Failed: {cell}\n{reason}".strip(), file=sys.stderr, flush=True)
-        outcomes.note(sweep, number, Outcome(cell, outcomes.FAILED, reason), stores.scrubbed(traceback.format_exc()))
-        raise
-    if result.skipped:
-        finished = f"Finished before (run {result.run_id}), skipped; rerun=true trains it again."
-        print(f"{beside} {finished}".strip(), flush=True)
-    outcomes.note(sweep, number, Outcome(cell, outcomes.SKIPPED if result.skipped else outcomes.TRAINED))
+        cell.failed(reason)
+        outcomes.note(sweep, number, Outcome(words, outcomes.FAILED, reason), stores.scrubbed(traceback.format_exc()))
+        return  # not handed on: Hydra would stop after this batch of cells, and print all overrides
+    (cell.skipped if result.skipped else cell.done)(result.test_accuracy)
+    outcomes.note(sweep, number, Outcome(words, outcomes.SKIPPED if result.skipped else outcomes.TRAINED))
 
 
 if __name__ == "__main__":

@@ -216,9 +216,9 @@ class TrackedRun:
         entries = [RunTag(name, value) for name, value in tags.items()]
         self.patiently(lambda: self._client.log_batch(self.run_id, tags=entries))
 
-    def describe(self, text: str) -> None:
-        """Write the run's description, unless it has one: a person may have written it."""
-        if names.DESCRIPTION not in self.patiently(lambda: self._client.get_run(self.run_id)).data.tags:
+    def describe(self, text: str, instead_of: str | None) -> None:
+        """Write the run's description where it still is `instead_of`: else a person has written one."""
+        if self.patiently(lambda: self._client.get_run(self.run_id)).data.tags.get(names.DESCRIPTION) == instead_of:
             self.log_tags({names.DESCRIPTION: text})
 
     def log_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -1,7 +1,6 @@
 """Training: one phase after the other, every epoch measured, the best weights kept."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +73,6 @@ def fit(
     speed: Speed,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-    quiet: bool = False,
 ) -> Fit:
     """Train `model` through the phases of `plan` and leave it with the weights of its best epoch.
 
@@ -92,7 +90,6 @@ def fit(
         speed: how to compute it.
         progress: where to go on from, as a checkpoint held it; changed in place.
         checkpoint: where each epoch's end is saved.
-        quiet: without Keras's progress bar.
 
     Raises:
         UserError: the loss is no longer a finite number, or the checkpoint can't be written.
@@ -104,7 +101,6 @@ def fit(
     assign(model, progress.variables)
     for row in progress.history:
         on_epoch(row)
-    progress_bar = 0 if quiet else 1 if sys.stdout.isatty() else 2
     first_epoch = 0
     for planned in plan:
         begin, end = max(first_epoch, len(progress.history)), first_epoch + planned.epochs
@@ -166,7 +162,7 @@ def fit(
                 steps_per_epoch=steps,
                 shuffle=False,  # the batches come in this epoch's order
                 callbacks=[watch],
-                verbose=progress_bar,
+                verbose=0,
             )
         if freeze.frozen_checksum(model) != before:
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
