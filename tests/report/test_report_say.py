@@ -56,10 +56,10 @@ def test_the_answer_is_advice_where_the_data_bear_it_out() -> None:
     report = report_on(several())
     title, *rest = map(plain, [report.answers[0][1].title, *report.answers[0][1].said])
     assert title == "Use the pretrained MobileNetV2 and fine-tune it."
-    assert rest[0].startswith(
-        "On photos it has never seen, fine-tuned whole is right 94 times in 100, the CNN from scratch 90"
+    assert rest[0] == (
+        "It is right 94 times in 100 on photos it has never seen; the CNN from scratch is right 90 times."
     )
-    assert rest[1].startswith("The gap is 3.6 points (")
+    assert rest[1].startswith("The gap is 3.6 points (95 % interval ")
     assert len(" ".join([title, *rest]).split()) <= 60
 
 
@@ -68,7 +68,7 @@ def test_reversed_accuracies_reverse_the_answer() -> None:
     right |= {"Simple_CNN": 1480, "MobileNetV2_unfrozen": 1300, "MobileNetV2_frozen": 1290}
     report = report_on(several(right=right))
     assert plain(report.answers[0][1].title) == "Use the CNN from scratch."
-    assert "the CNN from scratch is right 97 times in 100" in said(report)
+    assert "It is right 97 times in 100 on photos it has never seen; fine-tuned whole is right 86" in said(report)
     assert "fine-tuned whole is more accurate than the CNN" not in said(report)
 
 
@@ -259,7 +259,7 @@ def test_milestones_are_medians_and_infinite_where_most_did_not_get_there() -> N
     assert (milestone(row, 80).epoch, milestone(row, 80).reached) == (9, 2)
     (row,) = make_rows([run(0, 3.0), run(1, None), run(2, None)])
     assert milestone(row, 80).epoch == np.inf
-    assert "reached it in 10 epochs with 1 of 3 networks only" in said(
+    assert "Only 1 of 3 networks reached it in 10 epochs with the CNN from scratch." in said(
         report_on([run(0, 3.0), run(1, None), run(2, None)])
     )
 

@@ -12,6 +12,11 @@ from leafexp.report.say.words import Part, Sentence, digits, in_hundred, listed,
 
 QUICK = 0.5  # of the best arm's time: an arm that takes less is spoken of
 _ADVICE = {"frozen": " and train only a new head", "partial": " and fine-tune its top", "unfrozen": " and fine-tune it"}
+_DOING = {
+    "frozen": "Training only a new head",
+    "partial": "Fine-tuning only its top",
+    "unfrozen": "Fine-tuning it whole",
+}
 MORE_SEEDS = range(6)
 
 
@@ -55,13 +60,14 @@ def answer(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Answer:
         )
     if not found.decided:
         title = say(f"Not decided: the pretrained {best.title} or ", other, ".")
-        said = [_accuracies(found), _undecided(found)]
+        said = [_accuracies(found, found.ahead), _undecided(found)]
     elif found.ahead is best:
-        title = say(f"Use the pretrained {best.title}{_advice(best, pretrained[1:], comparisons)}.")
-        said = [_accuracies(found), say(f"The gap is {found.points}.")]
+        advice = _advice(best, pretrained[1:], comparisons)
+        title = say(f"Use the pretrained {best.title}{advice}.")
+        said = [_accuracies(found, "it" if advice == _ADVICE.get(best.freeze) else best), _wide(found)]
     else:
         title = say("Use ", other, ".")
-        said = [_accuracies(found), say(f"The gap is {found.points}.")]
+        said = [_accuracies(found, "it"), _wide(found)]
     return Answer(title, (*said, *_cheaper(best, pretrained[1:], comparisons)), (best, other))
 
 
@@ -77,15 +83,15 @@ def _from_scratch(rows: Sequence[Row]) -> list[Row]:
     return [row for row in scratch if row.model not in models] or scratch
 
 
-def _accuracies(found: Gap) -> Sentence:
+def _accuracies(found: Gap, who: Part) -> Sentence:
+    """How often both are right; `who` is the one that is ahead, as the sentence names it."""
     ahead, behind = in_hundred(found.ahead.accuracy, found.behind.accuracy)
-    return say(
-        f"On {unseen(found.ahead)} it has never seen, ",
-        found.ahead,
-        f" is right {ahead} times in 100, ",
-        found.behind,
-        f" {behind} times.",
-    )
+    seen = f" is right {ahead} times in 100 on {unseen(found.ahead)} it has never seen; "
+    return say(who, seen, found.behind, f" is right {behind} times.")
+
+
+def _wide(found: Gap) -> Sentence:
+    return say(f"The gap is {found.points.replace('(', '(95 % interval ')}.")
 
 
 def unseen(row: Row) -> str:
@@ -125,11 +131,13 @@ def _cheaper(best: Row, others: Sequence[Row], comparisons: Sequence[Comparison]
     quick.sort(key=lambda pair: (pair[1].decided, pair[0]))
     for ratio, item in quick[:1]:
         other = item.behind if item.ahead is best else item.ahead
-        cost: list[Part] = [other, f" takes {times(ratio)} the time"]
+        alone = [row.freeze for row in others].count(other.freeze) == 1 and other.model == best.model
+        who = _DOING.get(other.freeze, other) if alone else other
+        cost: list[Part] = [who, f" takes {times(ratio)} the time"]
         if item.too_few:
             return []
         if not item.decided:
-            return [say(*cost, "; whether that loses anything is not decided.")]
+            return [say(*cost, "; whether that costs accuracy is not decided.")]
         if item.ahead is best:
             return [say(*cost, f" and loses {item.points}.")]
         return [say(*cost, f" and gains {item.points}.")]

@@ -178,6 +178,7 @@ def _mixed(rows: Sequence[Row]) -> Iterable[Caveat]:
         ("code commits", names.GIT_COMMIT),
         ("machines", names.HOST),
         ("numbers of threads", names.THREADS),
+        ("versions of the libraries", names.LIBRARIES),
     ):
         mixed = [row for row in rows if len({run.tags.get(tag, "") for run in row.runs}) > 1]
         if mixed:

@@ -40,38 +40,39 @@ def _lead(comparisons: Sequence[Comparison], found: Answer) -> Sentence:
     if item is None:
         return say("It can't be said: there is nothing to compare on the same photos.")
     if item.decided:
-        return say(item.ahead, ": it is ", item.points, " more accurate than ", item.behind, ".")
+        ahead: list[Part] = [f"{item.ahead.title}, ", item.ahead, ","] if item.ahead.pretrained else [item.ahead]
+        return say(ahead, " is ", item.points, " more accurate than ", item.behind, ".")
     if item.too_few:
         return say("Not decided: a verdict takes three networks of each kind.")
     return say("Not decided between ", item.ahead, " and ", item.behind, ".")
 
 
 def _milestones(rows: Sequence[Row]) -> list[Sentence]:
-    """Rows with the same words are named together."""
-    said: dict[str, list[Part]] = {}
+    """Rows of which the same is to be said are named together."""
+    said: dict[tuple[str, str], list[Part]] = {}
     for row in rows:
         if not row.control and any(len(run.curves) for run in row.runs):
             said.setdefault(_reached(milestone(row, _FIRST_MILESTONE)), []).append(row)
-    sentences = [say(listed(who), f" {words}.") for words, who in said.items()]
+    sentences = [say(before, listed(who), f"{after}.") for (before, after), who in said.items()]
     early = [row for row in rows if row.pretrained and milestone(row, _FIRST_MILESTONE).epoch <= _head_epochs(row)]
     if len(early) > 1:
         sentences.append(
-            say(
-                "In these first epochs of the pretrained arms only a new head learns, so that pace is the head phase's."
-            )
+            say("In those first epochs the pretrained arms train only a new head, so all of them have its pace.")
         )
     return sentences
 
 
-def _reached(found: Milestone) -> str:
+def _reached(found: Milestone) -> tuple[str, str]:
+    """What is said before and after the name."""
     if not found.reached:
-        return f"did not reach it in {counted(found.epochs, 'epoch')}"
+        return "", f" did not reach it in {counted(found.epochs, 'epoch')}"
     some = f"{found.reached} of {counted(found.networks, 'network')}"
     if math.isinf(found.epoch):
-        return f"reached it in {counted(found.epochs, 'epoch')} with {some} only"
+        return f"only {some} reached it in {counted(found.epochs, 'epoch')} with ", ""
+    if found.networks == 1:
+        return "", f" needed {counted(found.epoch, 'epoch')}"
     of = f"; {some} reached it" if found.reached < found.networks else ""
-    median = " as a median" if found.networks > 1 else ""
-    return f"needed {counted(found.epoch, 'epoch')}{median}{of}"
+    return f"the median is {counted(found.epoch, 'epoch')} for ", of
 
 
 def _head_epochs(row: Row) -> float:
@@ -101,16 +102,16 @@ def _reasons(found: Answer) -> list[Sentence]:
             say(
                 "At the end the training accuracy of ",
                 best,
-                f" is {known[0]} than its validation accuracy, that of ",
+                f" is {known[0]} than its validation accuracy; with ",
                 other,
-                f" {known[1]}.",
+                f" it is {known[1]}.",
             )
         )
     if said:
         said.append(
             say(
-                "These figures go with the accuracies. Only rows that differ in one setting show a cause: see "
-                "what ImageNet's weights add, below."
+                "These figures go with the gap and do not prove its cause. What ImageNet's weights add, below, "
+                "compares networks that differ in nothing else."
             )
         )
     return said
@@ -130,7 +131,7 @@ def _what_would_decide(rows: Sequence[Row], comparisons: Sequence[Comparison], d
             said.append(say(*between, f" {chance} A smaller one may be there."))
             continue
         ways = [
-            f"with {about} {what} for {others}"
+            f"with at least {about} {what} for {others}"
             for wanted, what, others in (
                 (found.leaves, what, f"these {counted(item.networks, 'network')} of each"),
                 (found.networks, "networks of each", f"these {there:,} {what}"),
@@ -140,10 +141,10 @@ def _what_would_decide(rows: Sequence[Row], comparisons: Sequence[Comparison], d
         if ways:
             said.append(say(*between, f" would show {' or '.join(ways)}."))
         else:
-            said.append(say(*between, f" would show with more {what} and more networks, not with more of one alone."))
+            said.append(say(*between, f" would show with more {what} and more networks; more of one is not enough."))
     return said
 
 
 def _about(wanted: float) -> str:
     """A count of two digits; empty where no number would be enough."""
-    return "" if math.isinf(wanted) else f"about {float(f'{wanted:.2g}'):,.0f}"
+    return "" if math.isinf(wanted) else f"{float(f'{wanted:.2g}'):,.0f}"

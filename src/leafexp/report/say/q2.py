@@ -47,63 +47,48 @@ def _lead(rows: Sequence[Row], pretrained: Sequence[Row], other: Row | None) -> 
             "No: an epoch is " + ("longer than" if slow == pretrained else "not shorter than") + " one of ", other, "."
         )
     rest: list[Row] = [row for row in pretrained if row not in quick]
-    longer = "longer" if all(row in slow for row in rest) else "not shorter"
-    return (
-        say(
-            "Only where layers stay frozen: an epoch of ",
-            listed(quick),
-            " is shorter than one of ",
-            other,
-            ", of ",
-            listed(rest),
-            f" {longer}.",
-        )
-        if all(row.freeze != "unfrozen" for row in quick)
-        else say(
-            "In part: an epoch of ",
-            listed(quick),
-            " is shorter than one of ",
-            other,
-            ", of ",
-            listed(rest),
-            f" {longer}.",
-        )
-    )
+    where = "Only where layers stay frozen" if all(row.freeze != "unfrozen" for row in quick) else "In part"
+    longer = "longer" if all(row in slow for row in rest) else "not"
+    first = [f"{where}. An epoch of ", *listed(quick), " is shorter than one of ", other]
+    return say(first, "; an epoch of ", listed(rest), f" is {longer}.")
 
 
 def _epochs(pretrained: Sequence[Row], other: Row | None) -> list[Sentence]:
     said = []
-    for row in [*pretrained, *([other] if other else [])]:
+    for row in pretrained:
         spent = timing.an_epoch(row).mean
-        if math.isnan(spent) or math.isnan(row.parameters) or not row.parameters:
+        if math.isnan(spent):
             continue
         against: list[Part] = []
-        if other is not None and row is not other and timing.one_machine(row, other):
-            against = [f", {times(spent / timing.an_epoch(other).mean)} an epoch of ", other]
-        learn = f"{percent(row.trainable / row.parameters)} of its {_millions(row.parameters)} weights learn"
-        said.append(say(row, f": {duration(spent)}", *against, f"; {learn}."))
-    return said
+        theirs = timing.an_epoch(other).mean if other else math.nan
+        if other is not None and timing.one_machine(row, other) and not math.isnan(theirs):
+            against = [f", {times(spent / theirs)} the {duration(theirs)} of ", other]
+        said.append(say("An epoch of ", row, f" takes {duration(spent)}", against, "."))
+    shares: list[Part] = [
+        part
+        for row in [*pretrained, *([other] if other else [])]
+        if row.parameters > 0 and not math.isnan(row.trainable)
+        for part in ("; ", row, f" {percent(row.trainable / row.parameters)} of {_millions(row.parameters)}")
+    ]
+    return [*said, *([say("These shares of the weights learn: ", shares[1:], ".")] if shares else [])]
 
 
 def _prefix(pretrained: Sequence[Row]) -> list[Sentence]:
-    said = []
     known = [row for row in pretrained if timing.frozen_layers(row) > 0]
-    if known:
-        said.append(
-            say(
-                "A layer that never learns gives the same output in every epoch. So its output is computed once and "
-                "kept, and the epochs train what is left."
-            )
-        )
-    said += [
+    if not known:
+        return [say("None of these networks kept layers frozen throughout.")]
+    spent = [part for row in known for part in (", ", f"{duration(timing.frozen_layers(row))} for ", row)]
+    return [
+        say(
+            "A layer that never learns gives the same output in every epoch. So its output is computed once and "
+            "kept, and the epochs train what is left."
+        ),
         say(
             "One pass of the training photos through the frozen layers takes ",
-            row,
-            f" {duration(timing.frozen_layers(row))}; without keeping the output each epoch would take that again.",
-        )
-        for row in known
+            spent[1:],
+            "; without keeping the output, each epoch would take that again.",
+        ),
     ]
-    return said or [say("None of these networks kept layers frozen throughout.")]
 
 
 def _freezing(rows: Sequence[Row], pretrained: Sequence[Row]) -> list[Sentence]:
@@ -111,24 +96,30 @@ def _freezing(rows: Sequence[Row], pretrained: Sequence[Row]) -> list[Sentence]:
     said = [say("A frozen layer keeps its weights: training computes no gradient and no update for it.")]
     for whole in [row for row in pretrained if row.freeze == "unfrozen"][:1]:
         spent = timing.a_step_epoch(whole).mean
-        for row in [row for row in pretrained if row.model == whole.model and row.freeze in ("partial", "frozen")]:
-            forward, rest = timing.frozen_layers(row), timing.a_step_epoch(row).mean
-            if math.isnan(spent + forward + rest) or not timing.one_machine(row, whole):
-                continue
+        others = [row for row in pretrained if row.model == whole.model and row.freeze in ("partial", "frozen")]
+        known = [row for row in others if timing.one_machine(row, whole) and not math.isnan(spent + _spent(row))]
+        if known:
             said.append(
-                say(
-                    "The training steps of an epoch take ",
-                    whole,
-                    f" {duration(spent)}. ",
-                    row,
-                    f" needs {duration(forward)} to pass the photos through its frozen layers and {duration(rest)} for "
-                    f"the steps of the rest: together {times((forward + rest) / spent)} that.",
-                )
+                say(f"Once all layers learn, the training steps of an epoch take {duration(spent)} for ", whole, ".")
             )
+        said += [
+            say(
+                row,
+                f" needs {duration(timing.frozen_layers(row))} to pass the photos through its frozen layers and "
+                f"{duration(timing.a_step_epoch(row).mean)} for the steps of the rest: together "
+                f"{times(_spent(row) / spent)} that.",
+            )
+            for row in known
+        ]
     if len(said) == 1:
         arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen"
         said.append(say("How much that spares is not measured here. ", would_tell(rows, arms)))
     return said
+
+
+def _spent(row: Row) -> float:
+    """Seconds of an epoch that computes its frozen layers."""
+    return timing.frozen_layers(row) + timing.a_step_epoch(row).mean
 
 
 def _pretraining(rows: Sequence[Row], pretrained: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Sentence]:
@@ -139,10 +130,16 @@ def _pretraining(rows: Sequence[Row], pretrained: Sequence[Row], comparisons: Se
             item = gap(row, other, comparisons) if same and not other.pretrained else None
             if item is None:
                 continue
-            one, two = in_hundred(*(at_epoch(each, names.VAL_ACCURACY, 0) for each in (row, other)))
-            said.append(
-                say(told(item), f". After the first epoch {one} against {two} of 100 validation photos are right.")
-            )
+            said.append(say(told(item), "."))
+            starts = [at_epoch(each, names.VAL_ACCURACY, 0) for each in (row, other)]
+            if not any(map(math.isnan, starts)):
+                one, two = in_hundred(*starts)
+                said.append(
+                    say(
+                        f"After the first epoch {one} of 100 validation photos are right with ImageNet's weights, "
+                        f"{two} without."
+                    )
+                )
     if said:
         return said
     arms = f"model={transfer_model(rows)} model.weights=null freeze=unfrozen"

@@ -12,7 +12,7 @@ from leafexp.report.say.answer import by_validation
 from leafexp.report.say.commands import transfer_model, would_tell
 from leafexp.report.say.gaps import Gap, gap, told
 from leafexp.report.say.question import Point, Question
-from leafexp.report.say.words import Part, Sentence, in_hundred, listed, percent, rate, rounded, say, times
+from leafexp.report.say.words import Sentence, in_hundred, listed, percent, rate, rounded, say, times
 
 TITLE = "What happens if all layers are unfrozen, and which way of fine-tuning is best?"
 _HEAD_PHASE = "freeze.phases.head.epoch_share"
@@ -61,11 +61,10 @@ def _unfreezing(rows: Sequence[Row], order: Sequence[Row], comparisons: Sequence
             item = gap(row, other, comparisons)
             if item is None:
                 continue
-            cost: list[Part] = []
+            said.append(say(told(item), "."))
             if timing.one_machine(row, other):
                 ratio = timing.total(row).mean / timing.total(other).mean
-                cost = ["; training it takes ", f"{times(ratio)} the time"]
-            said.append(say(told(item), cost, "."))
+                said.append(say("Training ", row, f" takes {times(ratio)} the time of ", other, "."))
     if said:
         return said
     arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen,partial"

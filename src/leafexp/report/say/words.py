@@ -39,7 +39,7 @@ def say(*parts: Part | Iterable[Part]) -> Sentence:
     flat: list[Part] = []
     for part in parts:
         flat += [part] if isinstance(part, str | Row | Code) else part
-    return Sentence(tuple(flat))
+    return Sentence(tuple(part for part in flat if part != ""))
 
 
 def text_of(part: Part) -> str:
