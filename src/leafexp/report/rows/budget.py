@@ -11,6 +11,7 @@ from leafexp.report.read.collect import Run
 from leafexp.report.rows.learning import epochs
 from leafexp.report.rows.row import Row, groups_to_compare, varied_settings
 from leafexp.report.rows.timing import one_machine
+from leafexp.wording import duration
 
 
 def _number(value: float) -> str:
@@ -54,11 +55,11 @@ def unequal(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 
 
 def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
-    """The best validation accuracy that each row had reached within the least epochs, minutes and steps of any row.
+    """The best validation accuracy that each row had reached within the least epochs, time and steps of any row.
 
     A line per row: arm, then a column per budget, named by it; a mean over networks, NaN where one had not finished an
     epoch within it. Rows whose curves were not logged are left out. Frozen layers that an earlier run computed are
-    counted in. Rows on other photos have budgets of their own; minutes are compared on one machine only.
+    counted in. Rows on other photos have budgets of their own; times are compared on one machine only.
     """
     rows = [row for row in rows if all(len(run.curves) for run in row.runs)]
     views = [_matched(group) for group in groups_to_compare(rows) if len(group) > 1]
@@ -68,16 +69,16 @@ def matched_view(rows: Sequence[Row]) -> pd.DataFrame:
 def _matched(rows: Sequence[Row]) -> pd.DataFrame:
     spent = {row.label: [_spent(run) for run in row.runs] for row in rows}
     columns: dict[str, list[object]] = {"arm": [row.name for row in rows]}
-    for budget, title in (("epochs", "{} epochs"), ("minutes", "{} minutes"), ("steps", "{} optimizer steps")):
+    for budget, unit in (("epochs", " epochs"), ("seconds", ""), ("steps", " optimizer steps")):
         least = min((run[budget][-1] for runs in spent.values() for run in runs), default=math.nan)
-        if not math.isnan(least) and (budget != "minutes" or one_machine(*rows)):
-            shown = f"{least:.2g}" if budget == "minutes" else _number(least)
-            columns[title.format(shown)] = [_best_within(spent[row.label], budget, least) for row in rows]
+        if not math.isnan(least) and (budget != "seconds" or one_machine(*rows)):
+            title = f"{_number(least)}{unit}" if unit else duration(least)
+            columns[title] = [_best_within(spent[row.label], budget, least) for row in rows]
     return pd.DataFrame(columns)
 
 
 def _spent(run: Run) -> dict[str, np.ndarray]:
-    """Epochs, minutes and steps spent at each epoch's end, and its validation accuracy."""
+    """Epochs, seconds and steps spent at each epoch's end, and its validation accuracy."""
     numbers = np.arange(1, len(run.curves) + 1)
 
     def curve(metric: str) -> np.ndarray:
@@ -85,7 +86,7 @@ def _spent(run: Run) -> dict[str, np.ndarray]:
 
     return {
         "epochs": numbers,
-        "minutes": (curve(names.EPOCH_SECONDS).cumsum() + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0)) / 60,
+        "seconds": curve(names.EPOCH_SECONDS).cumsum() + run.metrics.get(names.PREFIX_REUSED_SECONDS, 0.0),
         "steps": run.metrics.get(names.OPTIMIZER_STEPS, math.nan) * numbers / len(numbers),
         "val_accuracy": curve(names.VAL_ACCURACY),
     }

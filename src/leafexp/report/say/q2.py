@@ -64,20 +64,19 @@ def _epochs(pretrained: Sequence[Row], other: Row | None) -> list[Sentence]:
         if other is not None and timing.one_machine(row, other) and not math.isnan(theirs):
             against = [f", {times(spent / theirs)} the {duration(theirs)} of ", other]
         said.append(say("An epoch of ", row, f" takes {duration(spent)}", against, "."))
-    shares: list[Part] = [
-        part
+    shares = [
+        (row, f" {percent(row.trainable / row.parameters)} of {_millions(row.parameters)}")
         for row in [*pretrained, *([other] if other else [])]
         if row.parameters > 0 and not math.isnan(row.trainable)
-        for part in ("; ", row, f" {percent(row.trainable / row.parameters)} of {_millions(row.parameters)}")
     ]
-    return [*said, *([say("These shares of the weights learn: ", shares[1:], ".")] if shares else [])]
+    return [*said, *([say("These shares of the weights learn: ", listed(shares), ".")] if shares else [])]
 
 
 def _prefix(pretrained: Sequence[Row]) -> list[Sentence]:
     known = [row for row in pretrained if timing.frozen_layers(row) > 0]
     if not known:
         return [say("None of these networks kept layers frozen throughout.")]
-    spent = [part for row in known for part in (", ", f"{duration(timing.frozen_layers(row))} for ", row)]
+    spent = [(f"{duration(timing.frozen_layers(row))} for ", row) for row in known]
     return [
         say(
             "A layer that never learns gives the same output in every epoch. So its output is computed once and "
@@ -85,8 +84,8 @@ def _prefix(pretrained: Sequence[Row]) -> list[Sentence]:
         ),
         say(
             "One pass of the training photos through the frozen layers takes ",
-            spent[1:],
-            "; without keeping the output, each epoch would take that again.",
+            listed(spent),
+            ". Without keeping the output, each epoch would take that again.",
         ),
     ]
 
@@ -99,18 +98,11 @@ def _freezing(rows: Sequence[Row], pretrained: Sequence[Row]) -> list[Sentence]:
         others = [row for row in pretrained if row.model == whole.model and row.freeze in ("partial", "frozen")]
         known = [row for row in others if timing.one_machine(row, whole) and not math.isnan(spent + _spent(row))]
         if known:
-            said.append(
-                say(f"Once all layers learn, the training steps of an epoch take {duration(spent)} for ", whole, ".")
-            )
-        said += [
-            say(
-                row,
-                f" needs {duration(timing.frozen_layers(row))} to pass the photos through its frozen layers and "
-                f"{duration(timing.a_step_epoch(row).mean)} for the steps of the rest: together "
-                f"{times(_spent(row) / spent)} that.",
-            )
-            for row in known
-        ]
+            each = [(f"{duration(_spent(row))} for ", row) for row in known]
+            said += [
+                say(f"Once all layers learn, the steps of an epoch take {duration(spent)} for ", whole, "."),
+                say("A pass through the frozen layers and the steps of the rest take ", listed(each), "."),
+            ]
     if len(said) == 1:
         arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen"
         said.append(say("How much that spares is not measured here. ", would_tell(rows, arms)))

@@ -69,13 +69,13 @@ def markdown(sentence: Sentence) -> str:
     return re.sub(r"^(\d*)([-+#=.)])(?=[\s#=-]|$)", r"\1\\\2", line)
 
 
-def listed(parts: Sequence[Part], last: str = " and ") -> list[Part]:
-    """`a`, `a and b`, `a, b and c`."""
+def listed(items: Sequence[Part | Sequence[Part]], last: str = " and ") -> list[Part]:
+    """`a`, `a and b`, `a, b and c`, each of a part or of several."""
     found: list[Part] = []
-    for place, part in enumerate(parts):
+    for place, item in enumerate(items):
         if place:
-            found.append(last if place == len(parts) - 1 else ", ")
-        found.append(part)
+            found.append(last if place == len(items) - 1 else ", ")
+        found += [item] if isinstance(item, str | Row | Code) else item
     return found
 
 
@@ -97,12 +97,18 @@ def points(value: float, low: float, high: float) -> str:
 
     Both are of the same sign as given; a difference is said as how much the first is ahead.
     """
-    decimals = digits(high - low)
-    while low > 0 and decimals < 2 and float(f"{100 * low:.{decimals}f}") == 0:
-        decimals += 1  # else an interval above 0 would read as if it began there
+    decimals = apart(low, high, digits(high - low))
     said = rounded(100 * value, decimals)
     unit = "point" if said == "1" else "points"
     return f"{said} {unit} ({rounded(100 * low, decimals)} to {rounded(100 * high, decimals)})"
+
+
+def apart(low: float, high: float, decimals: int) -> int:
+    """At least so many decimals, and more where an interval that excludes 0 would else read as if it ended there."""
+    nearest = low if low > 0 else high
+    while (low > 0 or high < 0) and decimals < 4 and float(f"{100 * nearest:.{decimals}f}") == 0:
+        decimals += 1
+    return decimals
 
 
 def digits(width: float) -> int:

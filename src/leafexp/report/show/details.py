@@ -19,7 +19,7 @@ from leafexp.report.rows.predictions import confusion, probabilities
 from leafexp.report.rows.row import Row
 from leafexp.report.say.answer import unseen
 from leafexp.report.say.gaps import Gap, gap
-from leafexp.report.say.words import Part, Sentence, few, percent, rounded, say
+from leafexp.report.say.words import Part, Sentence, apart, few, percent, rounded, say
 from leafexp.report.show.canvas import lettered
 from leafexp.report.show.classes import most_confused
 from leafexp.wording import count, counted, duration
@@ -121,9 +121,10 @@ def calibrations(rows: Sequence[Row]) -> dict[Row, Calibration]:
     """How far each row's probabilities can be trusted; rows that logged none lack."""
     found = {}
     for row in rows:
-        known = None if row.control or row.tested is None or row.outcomes is None else probabilities(row.tested)
-        if known is not None:
-            found[row] = calibration(known[0], known[1])
+        if row.control or row.tested is None or row.outcomes is None:
+            continue
+        if known := probabilities(row.tested):
+            found[row] = calibration(known[0], known[1], row.tested["path"].nunique())
     return found
 
 
@@ -153,7 +154,7 @@ def confusions(rows: Sequence[Row]) -> list[Sentence]:
 
 
 def matched(rows: Sequence[Row]) -> dict[str, Any]:
-    """The best validation accuracy within the same epochs, minutes and steps; empty where there is nothing to set."""
+    """The best validation accuracy within the same epochs, time and steps; empty where there is nothing to set."""
     table = matched_view(rows)
     if len(table.columns) < 2:
         return {}
@@ -163,7 +164,7 @@ def matched(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _signed(found: Gap | Estimate) -> str:
     ends = found.value, max(found.low, -1.0), min(found.high, 1.0)
-    value, low, high = (rounded(100 * end, 1) for end in ends)
+    value, low, high = (rounded(100 * end, apart(found.low, found.high, 1)) for end in ends)
     return f"{value} ({low} to {high})"
 
 

@@ -1,5 +1,6 @@
 """The report as one HTML file that needs nothing else."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
@@ -33,6 +34,7 @@ LOCAL_UI = "http://127.0.0.1:5000"
 _MOST_GROUPS = 6  # groups of settings that are not folded
 _MOST_COPIES = 50  # that the audit found
 _MOST_PAIRS = 100  # of comparisons in the table
+_UNIT = re.compile(r"(?<=\d) (?=(s|min|h|points?|epochs?|million)\b|%)")  # no line ends between number and unit
 
 
 def make_page(report: Report, tracking_uri: str) -> str:
@@ -83,7 +85,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         disagreed=disagreed,
         labels=sorted({photo.label for photo in photos}),
         trusted=[
-            (row, f"{item.log_loss:.3f}", percent(item.error), percent(trust.at_share(item, 0.8)))
+            (row, f"{item.log_loss:.3f}", *map(percent, (item.error, item.by_chance, trust.at_share(item, 0.8))))
             for row, item in trusted.items()
         ],
         matched=details.matched(report.main),
@@ -136,7 +138,7 @@ def _html(sentence: Sentence, places: Mapping[str, str]) -> Markup:
             case Code(text):
                 parts.append(Markup("<code>{}</code>").format(one_line(text)))
             case _:
-                parts.append(escape(capital(part) if number == 0 else part))
+                parts.append(escape(_UNIT.sub("\N{NO-BREAK SPACE}", capital(part) if number == 0 else part)))
     return Markup("").join(parts)
 
 
