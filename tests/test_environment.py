@@ -31,6 +31,18 @@ def test_what_a_terminal_can_not_show_is_written_as_what_it_can(
     assert out.buffer.getvalue().decode(encoding) == shown  # type: ignore[attr-defined]
 
 
+def test_who_has_read_enough_sees_no_traceback() -> None:
+    code = (
+        "import sys; from leafexp.environment import begin_command; begin_command()\n"
+        "for _ in range(10000): print('x' * 80)"
+    )
+    head = subprocess.run(
+        f"{sys.executable} -c \"$CODE\" | head -1", shell=True, env={**os.environ, "CODE": code},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (head.stdout, head.stderr) == ("x" * 80 + "\n", "")
+
+
 def test_processors_are_those_that_affinity_and_a_containers_limit_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,9 @@ def test_a_run_logs_what_the_report_reads(run: Run) -> None:
     first = {name for name in run.data.metrics if "/" not in name}
     assert first == {names.ACCURACY, names.LOSS, names.VAL_ACCURACY, names.VAL_LOSS, names.TEST_ACCURACY}
     assert {"timing/epoch_seconds", "phases/learning_rate", "params/trainable", "best/epoch"} <= run.data.metrics.keys()
+    # MLflow's page of a run lists them in this order.
+    assert list(run.data.metrics)[:4] == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert {"photos/train_images", "audit/border_accuracy"} <= run.data.metrics.keys()
     assert metrics[names.PARAMS_TOTAL] == metrics[names.PARAMS_TRAINABLE] + metrics[names.PARAMS_NON_TRAINABLE]
     assert (metrics[names.TRAIN_IMAGES], metrics[names.TEST_IMAGES]) == (48, 12)
     assert {

@@ -42,7 +42,10 @@ def begin_command() -> None:
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python prints of an error that nobody expected, without passwords."""
+    """What Python prints of an error that nobody expected, without passwords; nothing if the output's reader went."""
+    if isinstance(error, BrokenPipeError):  # as `head` does when it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     print(stores.scrubbed("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 

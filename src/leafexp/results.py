@@ -9,6 +9,7 @@ import pandas as pd
 from leafexp import names
 from leafexp.data import audit
 from leafexp.data.dataset import Dataset
+from leafexp.errors import UserError
 from leafexp.findings import remarks, sizes
 from leafexp.models.pretrained import Source
 from leafexp.notes import note
@@ -103,23 +104,33 @@ def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase]
     )
 
 
-def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> None:
-    """Track what the audit of the photos finds; stop where the split leaks, unless the policy is `warn`."""
+def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> dict[str, float]:
+    """Track what the audit of the photos finds; stop where the split leaks, unless the policy is `warn`.
+
+    Returns:
+        What it found, and the numbers of photos, as metrics.
+    """
     found = audit.audit(dataset)
     run.log_text(json.dumps(found, indent=1), names.AUDIT_FILE)
     exact, near = found["exact_duplicates"], found["near_duplicates"]
-    run.log_results(
-        {
-            names.AUDIT_EXACT_DUPLICATES: exact["pairs"],
-            names.AUDIT_NEAR_DUPLICATES: near["pairs"],
-            names.AUDIT_ACROSS_SPLITS: exact["across_splits"] + near["across_splits"],
-            names.AUDIT_GROUPS_ACROSS_SPLITS: found["groups_across_splits"],
-            names.AUDIT_BORDER_ACCURACY: found["border_probe"]["accuracy"],
-            names.AUDIT_FILE_ACCURACY: found["file_probe"]["accuracy"],
-            names.AUDIT_THUMBNAIL_ACCURACY: found["thumbnail_neighbour"]["accuracy"],
-        }
-    )
+    metrics = {
+        names.TRAIN_IMAGES: len(dataset.rows("train")),
+        names.VALIDATION_IMAGES: len(dataset.rows("validation")),
+        names.TEST_IMAGES: len(dataset.rows("test")),
+        names.AUDIT_EXACT_DUPLICATES: exact["pairs"],
+        names.AUDIT_NEAR_DUPLICATES: near["pairs"],
+        names.AUDIT_ACROSS_SPLITS: exact["across_splits"] + near["across_splits"],
+        names.AUDIT_GROUPS_ACROSS_SPLITS: found["groups_across_splits"],
+        names.AUDIT_BORDER_ACCURACY: found["border_probe"]["accuracy"],
+        names.AUDIT_FILE_ACCURACY: found["file_probe"]["accuracy"],
+        names.AUDIT_THUMBNAIL_ACCURACY: found["thumbnail_neighbour"]["accuracy"],
+    }
     if policy == "error":
-        audit.check(found)
+        try:
+            audit.check(found)
+        except UserError:
+            run.log_results(metrics)
+            raise
     for line in (f"{sizes(found)}.", *remarks(found)):
         note(line)
+    return metrics

@@ -155,7 +155,7 @@ def _train(
         },
     )
 
-    results.track_audit(run, dataset, data.audit)
+    known = results.track_audit(run, dataset, data.audit)
 
     # One process, many models: its warnings of repeated tracing are about that.
     tf.get_logger().setLevel("ERROR")
@@ -213,7 +213,8 @@ def _train(
     )
 
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
-    run.log_results({names.OPTIMIZER_STEPS: steps * config.epochs})
+    # Not before training: the page of a run in `mlflow ui` lists metrics in the order in which they came.
+    run.log_results({**known, names.OPTIMIZER_STEPS: steps * config.epochs})
     return results.track(run, row, model, fitted, dataset, predictions, intention)
 
 

@@ -118,14 +118,6 @@ class TrackedRun:
         self.log_tables({names.SPLIT_FILE: listed})
         if len(skipped):
             self.log_tables({names.SKIPPED_FILE: skipped})
-        counts = table["split"].value_counts()
-        self.log_results(
-            {
-                names.TRAIN_IMAGES: int(counts["train"]),
-                names.VALIDATION_IMAGES: int(counts["validation"]),
-                names.TEST_IMAGES: int(counts["test"]),
-            }
-        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             digest = hashes[names.DATA_HASH][:36]
