@@ -78,6 +78,8 @@ def scrubbed_command(command: str) -> str:
 
     The command works without it where MLFLOW_TRACKING_URI is set.
     """
+    if "uri" not in command and stores.scrubbed(command) == command:
+        return command
     try:
         words = shlex.split(command)
     except ValueError:  # cut off

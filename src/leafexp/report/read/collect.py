@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from leafexp import findings, names
@@ -312,8 +313,10 @@ def _whole(table: pd.DataFrame | None, run: Run) -> bool:
 
 def _possible_epochs(curves: pd.DataFrame) -> pd.DataFrame:
     """The curves without values that can't be: none is below 0, an accuracy is a share in [0, 1]."""
-    most = {name: 1 if name in (names.ACCURACY, names.VAL_ACCURACY) else _MOST for name in curves}
-    return curves.where((curves >= 0) & (curves <= pd.Series(most, dtype=float)))
+    most = [1 if name in (names.ACCURACY, names.VAL_ACCURACY) else _MOST for name in curves]
+    values = curves.to_numpy(float)
+    possible = np.where((values >= 0) & (values <= most), values, math.nan)
+    return pd.DataFrame(possible, index=curves.index, columns=curves.columns)
 
 
 def _possible(metrics: Mapping[str, float]) -> dict[str, float]:

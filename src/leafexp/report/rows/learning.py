@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -31,8 +32,9 @@ class Milestone:
     epochs: float
 
 
+@cache
 def curve(row: Row) -> pd.DataFrame:
-    """The epoch metrics, means over networks: index epoch, a column per metric."""
+    """The epoch metrics, means over networks: index epoch, a column per metric. Not to be changed: all share it."""
     curves = [run.curves for run in row.runs if len(run.curves)]
     merged = pd.concat(curves).groupby(level=0).mean() if curves else pd.DataFrame()
     return merged.reindex(columns=list(names.EPOCH_METRICS))

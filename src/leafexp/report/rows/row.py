@@ -111,7 +111,7 @@ class Row:
         """Mean test accuracy in [0, 1], as the runs logged it."""
         return self.mean(names.TEST_ACCURACY)
 
-    @property
+    @cached_property
     def best_val_accuracy(self) -> float:
         """Mean of the best validation accuracies, by which an arm may be chosen; NaN where curves are missing."""
         best = [run.curves[names.VAL_ACCURACY].max() for run in self.runs if names.VAL_ACCURACY in run.curves]

@@ -170,4 +170,5 @@ def _signed(found: Gap | Estimate) -> str:
 
 def _labels(row: Row) -> dict[str, str]:
     assert row.tested is not None
-    return dict(zip(row.tested["path"], row.tested["label"], strict=True))
+    first = row.tested.drop_duplicates("path")
+    return dict(zip(first["path"].tolist(), first["label"].tolist(), strict=True))

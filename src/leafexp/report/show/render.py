@@ -55,11 +55,12 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = write_pictures(report, folder)
+        table = raw_table(report.rows, report.accuracies)
         written = {
             "report.html": make_page(report, uri),
             "report.md": in_full(report, [(picture.name, told) for picture, told in pictures]),
-            "report.json": as_json(report),
-            "table.csv": as_csv(raw_table(report.rows, report.accuracies)),
+            "report.json": as_json(report, table),
+            "table.csv": as_csv(table),
             "table.tex": as_latex(arms_of(report)),
             "pairs.csv": as_csv(pairs_table(report.comparisons)),
             "matched.csv": as_csv(matched_view(report.rows)),
@@ -97,8 +98,8 @@ def in_full(report: Report, pictures: list[tuple[str, str]]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def as_json(report: Report) -> str:
-    """Every number of the report, and its sentences."""
+def as_json(report: Report, table: pd.DataFrame) -> str:
+    """Every number of the report, those of its `raw_table` among them, and its sentences."""
     content = {
         "experiment": report.selection.experiment,
         "sweep": report.selection.sweep,
@@ -117,7 +118,7 @@ def as_json(report: Report) -> str:
                 "runs": {run.run_id: run.metrics for run in row.runs},
                 "curve": curve(row).to_dict("list"),
             }
-            for row, line in zip(report.rows, raw_table(report.rows, report.accuracies).to_dict("records"), strict=True)
+            for row, line in zip(report.rows, table.to_dict("records"), strict=True)
         ],
         "comparisons": report.comparisons,
         "effects": report.effects,
