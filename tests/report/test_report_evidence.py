@@ -183,7 +183,7 @@ def shown(design: Design, studies: int = 250, comparisons: int = 1) -> float:
 
 def told_apart(rows: list[Row], comparisons: list[Comparison]) -> list[str]:
     found = answer(rows, comparisons)
-    questions = [q1(rows, comparisons, found, 0.02), q3(rows, comparisons)]
+    questions = [q1(rows, comparisons, found, 0.02), q3(rows, [], comparisons)]
     said = [found.title, *found.said, *(question.lead for question in questions)]
     said += [sentence for question in questions for point in question.points for sentence in point.said]
     claim = "is (more|.* points? .* more) accurate|^Use |^The gap is"

@@ -59,8 +59,8 @@ def test_rows_that_words_can_not_part_have_their_settings_or_a_letter() -> None:
     arm = ("top fine-tuned", "MobileNetV2")
     settings = [{"epochs": value} for value in ("5", "10")]
     assert arm_names([(*arm, each, True) for each in settings]) == [
-        "top fine-tuned, 5 epochs",
-        "top fine-tuned, 10 epochs",
+        "top fine-tuned (5 epochs)",
+        "top fine-tuned (10 epochs)",
     ]
     longer = [{**each, "freeze.phases.head.epoch_share": "0", "optimizer.keras.momentum": "0.9"} for each in settings]
     assert arm_names([(*arm, each, True) for each in longer]) == ["A", "B"]

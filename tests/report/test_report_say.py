@@ -149,14 +149,19 @@ def test_what_the_usual_runs_lack_is_named_and_is_told_where_it_is_there() -> No
                     metrics={**run.metrics, **accuracy},
                 )
             )
-    text = said(report_on([*usual, *more]))
+    before, after = report_on(usual), report_on([*usual, *more])
+    text = said(after)
     assert "model.weights=null" not in text
     assert "epoch_share=0" not in text
-    assert (
-        "fine-tuned whole, head phase first is more accurate than fine-tuned whole, no head phase, by 15 points"
-        in text.replace("Fine", "fine")
-    )
+    assert "ine-tuned whole is more accurate than fine-tuned whole (no head phase), by 15 points" in text
     assert "is more accurate than the MobileNetV2 from scratch, by 15 points" in text
+    # What asks something else changes no answer.
+    assert list(map(plain, after.answers[0][1].said)) == list(map(plain, before.answers[0][1].said))
+    assert len(after.planned) == 6
+    for old, new in zip(before.planned, after.planned, strict=True):
+        assert old.estimate is not None
+        assert new.estimate is not None
+        assert (old.one.label, old.estimate.low) == (new.one.label.partition(",")[0], new.estimate.low)
 
 
 def test_times_of_different_machines_are_not_compared() -> None:

@@ -11,7 +11,7 @@ from leafexp.report.evidence.factors import Effect, effects
 from leafexp.report.evidence.intervals import Estimate, accuracy
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
-from leafexp.report.rows.row import Row, groups_to_compare, make_rows, with_shared_settings
+from leafexp.report.rows.row import Row, groups_to_compare, make_rows, shipped_as, with_shared_settings
 from leafexp.report.say.answer import Answer, answer
 from leafexp.report.say.caveats import Caveat, caveats
 from leafexp.report.say.q1 import q1
@@ -27,7 +27,8 @@ class Report:
     Attributes:
         selection: which runs these are, and what was left out.
         rows: in the order in which they are shown.
-        main: the rows that share photos and settings and that the questions are about; the largest such group.
+        main: the rows that share photos and settings and that the questions are about; the largest such group, without
+            variants of a freeze strategy.
         accuracies: of each row by label, with its 95 % interval; rows whose predictions can't be used lack.
         comparisons: the planned ones, of all groups.
         effects: of settings that the study varies.
@@ -48,6 +49,12 @@ class Report:
     questions: tuple[Question, ...]
     phases: dict[str, pd.DataFrame]
 
+    @property
+    def planned(self) -> list[Comparison]:
+        """The comparisons that answer which arm of `main` is best: one family."""
+        kinds = ("transfer", "freezing")
+        return [item for item in self.comparisons if item.kind in kinds and {item.one, item.other} <= {*self.main}]
+
 
 def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -> Report:
     """The report of the selected runs.
@@ -64,9 +71,11 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
         (alike for group in groups_to_compare(rows) for alike in with_shared_settings(group)),
         key=lambda group: -sum(not row.control for row in group),
     )
-    answers = tuple((tuple(group), answer(group, comparisons)) for group in groups)
+    arms = [tuple(row for row in group if not shipped_as(row, group)) for group in groups]
+    answers = tuple((group, answer(group, comparisons)) for group in arms)
     main, first = answers[0]
-    questions = (q1(main, comparisons, first, detect), q2(main, comparisons, first), q3(main, comparisons))
+    variants = [row for row in groups[0] if row not in main]
+    questions = (q1(main, comparisons, first, detect), q2(main, comparisons, first), q3(main, variants, comparisons))
     return Report(
         selection,
         tuple(rows),

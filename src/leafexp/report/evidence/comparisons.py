@@ -10,7 +10,7 @@ import numpy as np
 from leafexp import names
 from leafexp.report.evidence.intervals import ALPHA, Estimate, estimate
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
+from leafexp.report.rows.row import Row, groups_to_compare, shipped_as, with_shared_settings
 
 FEWEST_NETWORKS = 3  # of each row, for a verdict
 _WEIGHTS = ("model.weights", names.WEIGHTS_SHA256)
@@ -71,16 +71,19 @@ class Comparison:
 def compare(rows: Sequence[Row]) -> list[Comparison]:
     """Every planned comparison, corrected for the number of them in its family.
 
-    A family is what one group of rows with the same photos and settings is asked: each pretrained row against each
-    network trained whole from scratch (`transfer`), pretrained rows of one network against each other (`freezing`), and
-    a pretrained row against the same network from random weights (`weights`). Rows that differ in one setting alone
-    are a family of their own (`settings_varied`). So a row with other settings, or a control, changes no verdict.
+    A family is one question to the rows with the same photos and settings: which arm is best, asked of each pretrained
+    row against each network trained whole from scratch (`transfer`) and of pretrained rows of one network against each
+    other (`freezing`); and what pretraining adds, asked of a pretrained row against the same network from random
+    weights (`weights`). Rows that differ in one setting alone are a family of their own (`settings_varied`), and
+    variants of a freeze strategy have no part in others. So a further row that asks something else, or a control,
+    changes no verdict.
     """
     found = []
     for group in groups_to_compare(rows):
         for alike in with_shared_settings(group):
-            planned = list(_planned(alike))
-            found += [_compare(*pair, len(planned)) for pair in planned]
+            arms = [row for row in alike if not shipped_as(row, alike)]
+            for family in (list(_arms(arms)), list(_weights(arms))):
+                found += [_compare(*pair, len(family)) for pair in family]
         for setting, pairs in settings_varied(group).items():
             there = [{item.one, item.other} for item in found]
             new = [pair for pair in pairs if {*pair} not in there]
@@ -101,15 +104,19 @@ def settings_varied(rows: Iterable[Row]) -> dict[str, list[tuple[Row, Row]]]:
     return varied
 
 
-def _planned(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
+def _arms(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
     pretrained = [row for row in rows if row.pretrained]
     for row in pretrained:
         yield from ((row, other, "transfer") for other in rows if other.scratch and other.model != row.model)
     for one, other in combinations(pretrained, 2):
         if one.model == other.model:
             yield one, other, "freezing"
-    for row in pretrained:
-        yield from ((row, other, "weights") for other in rows if _differ_in_weights(row, other))
+
+
+def _weights(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
+    for row in rows:
+        if row.pretrained:
+            yield from ((row, other, "weights") for other in rows if _differ_in_weights(row, other))
 
 
 def _differ_in_weights(row: Row, other: Row) -> bool:

@@ -56,12 +56,10 @@ def arm_names(rows: Sequence[tuple[str, str, dict[str, str], bool]]) -> list[str
     networks = {title for _, title, _, pretrained in rows if pretrained}
     called = [f"{title}, {arm}" if pretrained and len(networks) > 1 else arm for arm, title, _, pretrained in rows]
     alike = Counter(called)
-    full = [
-        ", ".join([name, *(in_short(*item) for item in settings.items() if item != ("model.weights", "None"))])
-        if alike[name] > 1
-        else name
-        for name, (_, _, settings, _) in zip(called, rows, strict=True)
-    ]
+    full = []
+    for name, (_, _, settings, _) in zip(called, rows, strict=True):
+        said = ", ".join(in_short(*item) for item in settings.items() if item != ("model.weights", "None"))
+        full.append(f"{name} ({said})" if said and alike[name] > 1 else name)
     if len(set(full)) == len(full) and max(map(len, full), default=0) <= LONGEST_NAME:
         return full
     return [name if alike[name] == 1 else _letter(place) for place, name in enumerate(called)]

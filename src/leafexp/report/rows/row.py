@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 
 from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.read.collect import Run
+from leafexp.report.read.settings import defaults, same_value
 from leafexp.report.rows.labels import arm_names, distinguishing_settings, in_words, short
 from leafexp.report.rows.predictions import fold_of, outcomes, tested
 
 FREEZE_ORDER = ("unfrozen", "partial", "frozen")
+_STRATEGY = "freeze.phases."  # the settings of a freeze strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,15 @@ class Row:
         """Whether the whole network learned from random weights."""
         return not self.pretrained and not self.control
 
+    @cached_property
+    def as_shipped(self) -> bool:
+        """Whether its freeze strategy is as conf/ has it; what was not logged counts as that."""
+        params = self.runs[0].params
+        usual = defaults(params)
+        return all(
+            same_value(value, usual.get(key, value)) for key, value in params.items() if key.startswith(_STRATEGY)
+        )
+
     @property
     def folded(self) -> bool:
         """Whether its networks are folds, so that each photo is tested once a seed."""
@@ -150,8 +161,25 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
     rows = [Row(label, label, settings, members) for label, settings, members in parts]
     models = list(dict.fromkeys(row.model for row in rows))
     rows.sort(key=lambda row: (_place(row), models.index(row.model), _freeze_place(row)))
-    called = arm_names([(in_words(row.runs[0]), row.title, row.settings, row.pretrained) for row in rows])
+    shipped = {row for row in map(partial(shipped_as, rows=rows), rows) if row}
+    called = arm_names(
+        [
+            (in_words(row.runs[0]), row.title, _others(row) if row in shipped else row.settings, row.pretrained)
+            for row in rows
+        ]
+    )
     return [Row(row.label, name, row.settings, row.runs) for row, name in zip(rows, called, strict=True)]
+
+
+def shipped_as(row: Row, rows: Iterable[Row]) -> Row | None:
+    """The row of which `row` is a variant: equal but for its freeze strategy, which is as it ships; else None.
+
+    Where all rows are of one arm, as in a study of its settings, none is a variant.
+    """
+    rows = list(rows)
+    if row.as_shipped or len({_arm(it) for it in rows if not it.control}) == 1:
+        return None
+    return next((it for it in rows if it.as_shipped and _arm(it) == _arm(row) and _others(it) == _others(row)), None)
 
 
 def groups_to_compare(rows: Iterable[Row]) -> list[list[Row]]:
@@ -197,6 +225,15 @@ def _by_split(
     return [
         (f"{label}, split={split}", {**settings, "split": split}, tuple(members)) for split, members in parts.items()
     ]
+
+
+def _arm(row: Row) -> tuple[str, bool]:
+    return row.runs[0].row, row.pretrained
+
+
+def _others(row: Row) -> dict[str, str]:
+    """The settings that are not of its freeze strategy."""
+    return {key: value for key, value in row.settings.items() if not key.startswith(_STRATEGY)}
 
 
 def _test_photos(run: Run) -> str:

@@ -19,16 +19,23 @@ _HEAD_PHASE = "freeze.phases.head.epoch_share"
 _FACTOR = "freeze.phases.tune.learning_rate_factor"
 
 
-def q3(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Question:
-    """The pretrained arms against each other, everything unfrozen from the start, and the top at a low rate."""
+def q3(rows: Sequence[Row], variants: Sequence[Row], comparisons: Sequence[Comparison]) -> Question:
+    """The pretrained arms against each other, everything unfrozen from the start, and the top at a low rate.
+
+    Args:
+        rows: that share photos and settings.
+        variants: of their freeze strategies.
+        comparisons: the planned ones.
+    """
     order = by_validation(row for row in rows if row.pretrained)
+    every = [*order, *variants]
     points = (
         Point("What does unfreezing all layers change?", tuple(_unfreezing(rows, order, comparisons))),
         Point(
             "What goes wrong if all layers learn from the first epoch?",
-            tuple(_from_the_start(rows, order, comparisons)),
+            tuple(_from_the_start(rows, every, comparisons)),
         ),
-        Point("Why fine-tune only the top, at a low learning rate?", tuple(_partial(rows, order, comparisons))),
+        Point("Why fine-tune only the top, at a low learning rate?", tuple(_partial(rows, every, comparisons))),
     )
     return Question(TITLE, _lead(rows, order, comparisons), points)
 

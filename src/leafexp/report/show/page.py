@@ -72,7 +72,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         more_caveats=report.caveats[FIRST_CAVEATS:],
         accuracy_caption=details.accuracy_caption(report.main),
         time_caption=details.time_caption(report.main),
-        planned=sum({item.one, item.other} <= {*report.main} for item in report.comparisons),
+        planned=len(report.planned),
         shown_groups=_MOST_GROUPS,
         key=details.key(report.rows),
         places=places,
@@ -102,10 +102,9 @@ def make_page(report: Report, tracking_uri: str) -> str:
 def _figures(report: Report, trusted: Mapping[Row, Calibration], classes: details.Classes) -> dict[str, Markup]:
     """Every figure by name, empty where there is nothing to draw."""
     rows, known = report.main, report.accuracies
-    planned = [item for item in report.comparisons if {item.one, item.other} <= {*rows}]
     draw: dict[str, Callable[[int], Figure | None]] = {
         "accuracies": partial(forest.accuracies, rows, known),
-        "differences": partial(forest.differences, planned),
+        "differences": partial(forest.differences, report.planned),
         "times": partial(forest.times, rows),
         "curves": partial(curves.accuracy, rows, report.phases),
         "loss": partial(curves.loss, [row for row in rows if row.pretrained]),

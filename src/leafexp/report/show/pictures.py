@@ -10,10 +10,9 @@ from leafexp.report.show.canvas import WIDE
 def write_pictures(report: Report, folder: Path) -> list[tuple[Path, str]]:
     """Write the figures that have something in them; their files, and what each shows in words."""
     rows = report.main
-    planned = [item for item in report.comparisons if {item.one, item.other} <= {*report.main}]
     drawn = {
         "accuracies.png": forest.accuracies(rows, report.accuracies, WIDE),
-        "differences.png": forest.differences(planned, WIDE),
+        "differences.png": forest.differences(report.planned, WIDE),
         "training_times.png": forest.times(rows, WIDE),
         "validation_curves.png": curves.accuracy(rows, report.phases, WIDE),
         "accuracy_against_time.png": cost.accuracy_against_time(rows, report.accuracies, WIDE),

@@ -30,24 +30,24 @@ def on_terminal(report: Report) -> str:
         single = len(report.answers) == 1
         begin = "" if single else f"{setting_of(report, rows)}: "
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
-    lines += ["", *_arms(report.rows, report.accuracies, MOST_ARMS)]
+    arms = [row for rows, _ in report.answers for row in rows if not row.control]
+    lines += ["", *_arms(arms[:MOST_ARMS], report.accuracies, len(report.rows))]
     return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
 
 
 def sweep_table(runs: Sequence[Run]) -> str:
     """The arms of a sweep's finished runs, for a terminal."""
     rows = make_rows(runs)
-    return "\n".join(_arms(rows, accuracies(rows), MOST_OF_A_SWEEP, controls=True))
+    return "\n".join(_arms(rows[:MOST_OF_A_SWEEP], accuracies(rows), len(rows)))
 
 
-def _arms(rows: Sequence[Row], found: Mapping[str, Estimate], most: int, controls: bool = False) -> list[str]:
-    """The arms in a table of 80 columns, and how many of them are left out."""
-    shown = [row for row in rows if controls or not row.control][:most]
+def _arms(shown: Sequence[Row], found: Mapping[str, Estimate], rows: int) -> list[str]:
+    """Arms in a table of 80 columns, and how many of all rows are left out."""
     table = arms_table(shown, found).rename(columns={"weights that learn": "weights", "accuracy": "right"})
     table["arm"] = [textwrap.shorten(one_line(name), MOST_OF_A_NAME, placeholder="…") for name in table["arm"]]
     lines = as_text(table).splitlines()
     indent = " " * min(2, max(0, WIDTH - max(map(len, lines))))
-    more = [f"and {len(rows) - len(shown)} more in the report"] if len(rows) > len(shown) else []
+    more = [f"and {rows - len(shown)} more in the report"] if rows > len(shown) else []
     return [indent + line for line in [*lines, *more]]
 
 
