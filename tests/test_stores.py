@@ -139,7 +139,10 @@ def test_links_and_commands_work_and_hold_no_secret() -> None:
 
 def test_an_address_elsewhere_on_the_command_line_is_refused_without_its_secrets() -> None:
     login = "alice:s3cr3t@host"
-    for word in (f"tracking.url=http://{login}", f"http://{login}", login, f"--uri={login}", "tracking={uri:s3cr3t}"):
+    for word in (
+        f"tracking.url=http://{login}", f"http://{login}", login, f"--uri={login}", "tracking={uri:s3cr3t}",
+        f"tracking.experiment={login}", "uri=s3cr3t@host:5000",
+    ):  # fmt: skip
         with pytest.raises(UserError, match=r"tracking\.uri=URI, or MLFLOW_TRACKING_URI\.") as error:
             without_address(["model=cnn", word])
         assert "s3cr3t" not in str(error.value)

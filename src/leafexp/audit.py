@@ -53,6 +53,7 @@ def main() -> int:
 
     try:
         overrides, _ = without_address(overrides)
+        _check_one_value(overrides)
         config = check(overrides)
         check_environment()
         from leafexp.data import audit, dataset
@@ -79,6 +80,18 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _check_one_value(overrides: list[str]) -> None:
+    from leafexp.config import swept_keys
+
+    if flags := [word for word in overrides if word.startswith("-")]:
+        raise UserError(f"The audit takes overrides only, such as data=folder data.path=PHOTOS; it got {flags[0]}.")
+    if keys := swept_keys(overrides):
+        raise UserError(
+            f"The audit takes one value of {keys[0]}, not several. A value with a comma needs quotes: "
+            f"\"{keys[0]}='a,b'\"."
+        )
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -181,6 +181,11 @@ def tracking_uri(overrides: Sequence[str], config_dir: str | None = None) -> str
     return str(uri) if uri else None
 
 
+def swept_keys(overrides: Sequence[str]) -> list[str]:
+    """The keys that `overrides` give several values."""
+    return [override.get_key_element() for override in _parse(overrides) if override.is_sweep_override()]
+
+
 def _searched(config_dir: str | None) -> list[str]:
     return [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
 

@@ -35,6 +35,8 @@ def written(value: Any) -> str:
 def without_address(arguments: list[str]) -> tuple[list[str], str | None]:
     """The command line without `tracking.uri=ADDRESS`, and the address: read here, as it may hold any characters.
 
+    Other values that Hydra's grammar has no letters for, such as a folder's name with accents, are put into quotes.
+
     Raises:
         UserError: there is an address elsewhere, which Hydra would print or write.
     """
@@ -44,16 +46,27 @@ def without_address(arguments: list[str]) -> tuple[list[str], str | None]:
         key = key.lstrip("+~")
         if key == "tracking.uri" and equals:
             found = _address(value)
-        elif (key == "tracking" and "uri" in value) or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument):
+        elif (
+            (key == "tracking" and "uri" in value)
+            or (key.startswith("hydra.job.env_set") and "MLFLOW_" in argument)
+            or (key.rpartition(".")[2] in ("uri", "url") and "@" in value)
+        ):
             raise UserError(f"{key} can't set where runs are kept: use tracking.uri=URI, or MLFLOW_TRACKING_URI.")
-        elif ("://" in argument or argument.startswith("-") or not equals) and stores.scrubbed(argument) != argument:
+        elif ("://" in argument or not key.startswith("data.")) and stores.scrubbed(argument) != argument:
             raise UserError(
                 f"{stores.scrubbed(argument)} holds what may be a password. "
                 "Where runs are kept is set by tracking.uri=URI, or MLFLOW_TRACKING_URI."
             )
         else:
-            kept.append(argument)
+            kept.append(f"{argument.partition('=')[0]}={_quoted(value)}" if equals else argument)
     return kept, found
+
+
+def _quoted(value: str) -> str:
+    """A value that holds other than ASCII, or ends in blanks, in quotes; one that uses the grammar's signs as it is."""
+    if (value.isascii() and value == value.strip()) or set(value) & set("'\"[]{}()"):
+        return value
+    return ",".join(map(written, value.split(",")))
 
 
 def _address(value: str) -> str | None:

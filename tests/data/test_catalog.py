@@ -49,7 +49,7 @@ def test_a_table_with_relative_paths_groups_and_splits(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("file,label\n1.jpg,x\n", "no column 'path'"),
-        ("path,lable\n1.jpg,x\n", "Did you mean lable"),
+        ("path,lable\n1.jpg,x\n", "Rename 'lable' to 'label'"),
         ("path,label\n1.jpg,x\n2.jpg,\n", "'label' is empty in 1 row (line 3)"),
         ("path,label\n1.jpg,x\n\n./1.jpg,y\n", "lists 1 image more than once, the first is 1.jpg (lines 2 and 4)"),
         ("path,label\n1.jpg,x\na/../1.jpg,y\n2.jpg,y\n2.jpg,y\n", "lists 2 images more than once, the first is 1.jpg"),
@@ -63,6 +63,14 @@ def test_a_table_with_relative_paths_groups_and_splits(tmp_path: Path) -> None:
         ("path,label,label\n1.jpg,x,y\n", "2 columns 'label'"),
         ("PK\x03\x04...", "is a spreadsheet or an archive, not a CSV"),
         ("path,label\n1.jpg,ok\n2.jpg,ok\u200b\n", "differ only by invisible characters"),
+        ("path,rust,ok\n1.jpg,0,1\n2.jpg,1,0\n", "A column for each class is not read"),
+        ("rust/1.jpg,rust\nok/2.jpg,ok\n", "put path,label above it"),
+        ('[{"path": "1.jpg",\n"label": "x"}]', "is JSON, not a CSV"),
+        ("path label\n1.jpg x\n", "separated by commas, semicolons or tabs"),
+        ("path;label\n1.jpg,x\n2.jpg,y\n", "the rows are separated by ',', and the header is not"),
+        ("path,label,set\n1.jpg,x,train\n2.jpg,y,val\n", "column 'set' names parts of the data"),
+        ("path,label\nhttps://x.org/1.jpg,x\n2.jpg,y\n", "line 2: https://x.org/1.jpg is an address"),
+        ("path,label,group\n1.jpg,x,a\n2.jpg,y,a\n", "says 'a' for all 2 photos"),
     ],
 )
 def test_a_table_that_can_not_be_used(tmp_path: Path, content: str, says: str) -> None:
@@ -185,6 +193,10 @@ def test_folders_as_people_have_them(
         (["rust/1.jpg", "ru\u0455\u03c4/1.jpg"], "differ only by characters that look alike"),
         (["caf\u00e9/1.jpg", "\u0441\u0430f\u0435\u0301/1.jpg"], "differ only by characters that look alike"),
         (["train/Rust/1.jpg", "train/ok/1.jpg", "test/rust/1.jpg"], "'Rust' and 'rust' differ only by case"),
+        (in_both("{}/1.jpg", "Leaves/{}/1.jpg"), "is called like the class"),
+        (in_both("train/{}/1.jpg", "train/more/{}/2.jpg"), "train/more/ok/ lies in the class folder train/more/"),
+        ([*TWO, "rust/healthy/3.jpg"], "rust/healthy/ lies in the class folder rust/, but is called like the class h"),
+        (["train/images/1.jpg", "train/labels/1.txt", "valid/images/2.jpg"], "train/images/ has 1 photo, but no class"),
     ],
 )
 def test_a_folder_that_can_not_be_used(tmp_path: Path, files: list[str], says: str) -> None:
@@ -252,6 +264,58 @@ def test_a_pattern_that_matches_few_names(tmp_path: Path, capsys: pytest.Capture
     # The bracket may be empty in some names.
     assert read_folder(str(tmp_path), r"^(leaf\d+)?_?")["group"].nunique() == 7
     assert "matches 6 of 7 file names; each other one, as 'x.jpg'" in capsys.readouterr().out
+
+
+def test_a_pattern_that_finds_one_leaf_or_only_lone_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place(tmp_path, *(f"{label}/leaf{n}_{label}.jpg" for label in ("ok", "rust") for n in range(3)))
+    with pytest.raises(UserError, match="finds the same leaf, 'leaf', in all 6 file names"):
+        read_folder(str(tmp_path), "leaf")
+    assert read_folder(str(tmp_path), ".*")["group"].nunique() == 6
+    assert "finds another leaf in each of the 6 file names" in capsys.readouterr().out
+
+
+def test_leaves_are_one_however_a_table_spells_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv = tmp_path / "photos.csv"
+    ids = ("Leaf 3", "leaf 3 ", "4", "4.0", "4.5", "NA", "unknown", "")
+    csv.write_text("path,label,Leaf-ID,camera\n" + "".join(f"{n}.jpg,{n % 2}x,{it},c\n" for n, it in enumerate(ids)))
+    assert list(read_table(str(csv))["group"]) == ["Leaf 3", "Leaf 3", "4", "4", "4.5", "5.jpg", "6.jpg", "7.jpg"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 leaves are spelt in two ways and taken as one, such as 'Leaf 3' and 'leaf 3'" in printed
+    assert "2 photos with 'NA' as leaf: each counts as of a leaf of its own" in printed
+    assert "columns that are not read: camera" in printed
+
+
+def test_names_that_are_nearly_alike_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place(
+        tmp_path,
+        "Early_blight/1.jpg",
+        "early blight/2.jpg",
+        "rust/1.jpg",
+        "rust - Copy/2.jpg",
+        "ok/1.jpg",
+        "okra/1.jpg",
+    )
+    assert read_folder(str(tmp_path))["label"].nunique() == 6
+    printed = capsys.readouterr().out
+    assert "'Early_blight' and 'early blight' are spelt nearly alike" in printed
+    assert "'rust' and 'rust - Copy' are spelt nearly alike" in printed
+    assert "okra" not in printed
+
+
+def test_links_that_lead_nowhere_or_make_two_classes_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place(tmp_path, "rust/1.jpg", "ok/2.jpg", "ok/photo.jpg?v=2")
+    (tmp_path / "mildew").symlink_to("/nowhere/mildew")
+    assert set(read(tmp_path)) == {"rust/1.jpg", "ok/2.jpg", "ok/photo.jpg?v=2"}
+    assert "1 link leads nowhere (mildew)" in capsys.readouterr().out
+    (tmp_path / "rust2").symlink_to("rust")
+    with pytest.raises(UserError, match="are one file, by a link"):
+        read_folder(str(tmp_path))
+
+
+def test_a_name_with_a_line_break_is_read_where_its_file_is(tmp_path: Path) -> None:
+    place(tmp_path, "a\nb.jpg", "2.jpg")
+    (tmp_path / "photos.csv").write_text('path,label\n"a\nb.jpg",x\n2.jpg,y\n')
+    assert all(Path(file).exists() for file in read_table(str(tmp_path / "photos.csv"))["file"])
 
 
 ROWS = [(f"p/{label}/{n}.jpg", label) for label in ("ok", "rust") for n in range(3)]

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,9 @@ from leafexp.errors import UserError, did_you_mean
 from leafexp.locks import file_lock
 from leafexp.notes import note
 from leafexp.wording import counted
+
+# What tables write where a leaf is not known.
+_NO_LEAF = {"na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "unknown", "unk", "-", "--", "?", "."}
 
 
 def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
@@ -40,6 +44,7 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     if deeper := [file for _, folder, file in found if file.parent != folder and not part_of(file.parent.name)]:
         number = "1 photo lies" if len(deeper) == 1 else f"{len(deeper)} photos lie"
         note(f"{number} in folders inside a class folder, as {tree.name(deeper[0])}; the outer folder is the class.")
+    _refuse_one_file_twice(tree, found)
     for part in {part for part, _, _ in found}:
         _refuse_twins({folder.name for within, folder, _ in found if within == part})
     rows = [(tree.name(file), printable(folder.name).strip(), part) for part, folder, file in found]
@@ -138,10 +143,36 @@ def _refuse_twins(labels: set[str]) -> None:
             )
 
 
+def _note_near_twins(classes: Sequence[str]) -> None:
+    """Say where two names of classes differ by blanks and dashes only, or by what a copy of a folder is called."""
+    by_word: dict[str, str] = {}
+    for label in classes:
+        whole = re.sub(r"^(\d+)\.0+$", r"\1", label)
+        word = re.sub(r"[\s_-]*copy$|[\s_.-]+", "", as_seen(whole))
+        twin = by_word.setdefault(word, label)
+        if twin != label:
+            note(f"{twin!r} and {label!r} are spelt nearly alike, and count as two classes. Are they one?")
+
+
+def _refuse_one_file_twice(tree: folders.Tree, found: Sequence[tuple[str | None, Path, Path]]) -> None:
+    """Raise UserError where links make one file a photo of two classes or parts."""
+    real = functools.cache(os.path.realpath)
+    places: dict[str, Path] = {}
+    for _, _, file in found:
+        place = os.path.realpath(file) if file.is_symlink() else os.path.join(real(file.parent), file.name)
+        other = places.setdefault(place, file)
+        if other != file:
+            raise UserError(
+                f"{tree.name(other)} and {tree.name(file)} are one file, by a link. A photo has one class and is in "
+                "one part of the data: remove the link."
+            )
+
+
 def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
     """Check the classes and normalise `split` and `group`."""
     classes = sorted(table["label"].unique())
     _refuse_twins(set(classes))
+    _note_near_twins(classes)
     if len(classes) < 2:
         raise UserError(f"There is one class only, {classes[0]!r}. Telling classes apart needs at least two.")
     if "split" in table:
@@ -156,14 +187,58 @@ def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
         # A bracket that may be left out matches nothing everywhere: no leaf is told by that.
         named = [match and (match.group(1) if match.re.groups else match.group(0)) for match in matches]
         _check_matched(group_pattern, table["path"], [bool(name) for name in named])
+        _check_leaves(group_pattern, named)
         # The same number in two classes is two leaves.
         groups = [f"{label}/{name}" if name else None for label, name in zip(table["label"], named, strict=True)]
         table["group"] = pd.Series(groups, dtype="str")
-    elif "group" not in table:
+    elif "group" in table:
+        table["group"] = _leaves(table["group"])
+    else:
         table["group"] = None
     unknown_group = table["group"].isna() | (table["group"] == "")
     table["group"] = table["group"].astype("object").where(~unknown_group, table["path"])
     return table
+
+
+def _check_leaves(group_pattern: str, named: Sequence[str | None]) -> None:
+    """Raise UserError where the pattern finds one leaf in all names, and say where it finds another in each."""
+    leaves = set(named)
+    if len(leaves) == 1 and len(named) > 1:
+        raise UserError(
+            f"data.group_pattern={group_pattern!r} finds the same leaf, {named[0]!r}, in all {len(named)} file names. "
+            "It must find what differs from leaf to leaf: mend it."
+        )
+    if len(leaves) == len(named) and None not in leaves:
+        note(
+            f"data.group_pattern={group_pattern!r} finds another leaf in each of the {len(named)} file names, so it "
+            "keeps no photos together."
+        )
+
+
+def _leaves(names: pd.Series) -> pd.Series:
+    """Names of leaves: one for all spellings that look alike or are one number, "" where a word says none is known.
+
+    Raises:
+        UserError: all photos are of one leaf.
+    """
+    names = names.fillna("")
+    unknown = names.str.casefold().isin(_NO_LEAF)
+    if unknown.any():
+        said = f"{counted(int(unknown.sum()), 'photo')} with {names[unknown].iloc[0]!r} as leaf"
+        note(f"{said}: each counts as of a leaf of its own.")
+    known = names[~unknown & (names != "")]
+    if len(known) == len(names) > 1 and (known == known.iloc[0]).all():
+        raise UserError(
+            f"The column of leaves says {known.iloc[0]!r} for all {len(known)} photos, so that they can't be parted. "
+            "Mend or remove it."
+        )
+    looks = known.map(lambda name: as_seen(re.sub(r"^(\d+)\.0+$", r"\1", name)))
+    first = known.groupby(looks).first()
+    if twins := known.nunique() - len(first):
+        one, other = next((a, b) for a, b in zip(looks.map(first), known, strict=True) if a != b)
+        leaves = "1 leaf is" if twins == 1 else f"{twins} leaves are"
+        note(f"in the column of leaves {leaves} spelt in two ways and taken as one, such as {one!r} and {other!r}.")
+    return looks.map(first).reindex(names.index, fill_value="").astype("str")
 
 
 def _check_matched(group_pattern: str, paths: pd.Series, matched: list[bool]) -> None:

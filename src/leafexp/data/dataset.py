@@ -1,9 +1,12 @@
 """Images with labels and splits, ready to train on."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -105,7 +108,7 @@ def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: st
         first = catalog["file"].iloc[0]
         raise UserError(
             f"None of the {len(catalog)} photos can be used: {_reasons(skipped)}. The first is {printable(first)}."
-            + (" In a CSV, paths start at the CSV's folder." if "no such file" in set(skipped["reason"]) else "")
+            + (_why_missing(Path(first)) if "no such file" in set(skipped["reason"]) else "")
             + written
         )
     left = catalog["label"][~catalog["path"].isin(skipped["path"])]
@@ -127,6 +130,21 @@ def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: st
         f"{len(skipped)} of {len(catalog)} images can't be used and are left out (data.on_bad_image=skip):\n"
         f"{listed}\n{written.strip()}"
     )
+
+
+def _why_missing(file: Path) -> str:
+    """Where a file may be that is not there: with an ending, as a web address spells it, or in a folder below."""
+    beside = sorted(file.parent.glob(f"{escape(file.name)}.*")) if file.parent.is_dir() else []
+    if beside:
+        return f" {printable(beside[0].name)} is there: write the names with their endings."
+    if os.path.exists(plain := unquote(str(file))):
+        return f" {printable(Path(plain).name)} is there: write the names as they are, without %20 and its like."
+    unquoted = Path(str(file.parent).replace("'", "")) / file.name.strip("'")
+    if unquoted != file and unquoted.exists():
+        return f" {printable(unquoted.name)} is there: write the names without quotes."
+    if file.parent.is_dir() and (below := next(file.parent.glob(f"*/**/{escape(file.name)}"), None)):
+        return f" {printable(below.relative_to(file.parent).as_posix())} is there: write the paths with their folders."
+    return " In a CSV, paths start at the CSV's folder."
 
 
 def _reasons(skipped: pd.DataFrame) -> str:

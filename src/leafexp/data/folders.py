@@ -18,6 +18,7 @@ from leafexp.wording import counted
 # Folders called so are no classes where each class has just one of them.
 _CONTAINERS = re.compile(r"(?:images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|files?|data)")
 _LISTED = 3
+_KINDS = 8  # of entries that are no photos
 
 
 def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
@@ -41,6 +42,7 @@ def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
     if parts:
         return _in_parts(tree, parts)
     _refuse_hints(tree, inside)
+    _refuse_classes_inside(tree, inside)
     if len(inside) == 1 and tree.filled(inside[0]):
         raise UserError(
             f"There is one class only, {tree.name(inside[0])!r}. Telling classes apart needs at least two. If the "
@@ -57,12 +59,19 @@ def labelled(tree: Tree) -> list[tuple[str | None, Path, Path]]:
 
 def left_out(tree: Tree, used: Sequence[Path]) -> list[str]:
     """What is in `tree` besides the photos `used`, a line for each kind; empty if nothing is."""
-    said = [f"{number} {kind}" for kind, number in tree.left_out.most_common()]
+    kinds = tree.left_out.most_common()
+    said = [f"{number} {kind}" for kind, number in kinds[:_KINDS]]
+    if kinds[_KINDS:]:
+        said.append(f"{sum(number for _, number in kinds[_KINDS:])} of {len(kinds) - _KINDS} other kinds")
     if tree.empty:
         more = f" and {len(tree.empty) - _LISTED} more" if len(tree.empty) > _LISTED else ""
         named = ", ".join(f"{tree.name(folder)}/" for folder in tree.empty[:_LISTED]) + more
         said.append(f"{len(tree.empty)} {'folder' if len(tree.empty) == 1 else 'folders'} without photos ({named})")
     lines = [f"left out, as they are no photos: {', '.join(said)}."] if said else []
+    if tree.dangling:
+        lead = "1 link leads" if len(tree.dangling) == 1 else f"{len(tree.dangling)} links lead"
+        named = ", ".join(map(tree.name, tree.dangling[:_LISTED])) + (", ..." if len(tree.dangling) > _LISTED else "")
+        lines.append(f"left out: {lead} nowhere ({named}). Is the disk with the photos there?")
     taken = set(used)
     if without := sorted(file for _, photos in tree._listed.values() for file in photos if file not in taken):
         real = {os.path.realpath(file) for file in taken}
@@ -84,6 +93,13 @@ def _in_parts(tree: Tree, parts: Sequence[Path]) -> list[tuple[str | None, Path,
     wrapper = {children[0].name if len(children) == 1 else None for children in only}
     if len(tops) > 1 and len(wrapper) == 1 and None not in wrapper and all(tree.filled(one[0]) for one in only):
         tops = [one[0] for one in only]  # train/images/rust, test/images/rust
+    elif all(len(one) == 1 and _CONTAINERS.fullmatch(one[0].name.casefold()) for one in only):
+        first = only[0][0]
+        raise UserError(
+            f"{tree.name(first)}/ has {counted(len(tree.photos(first)), 'photo')}, but no class folders, so no label "
+            "can be read. Text files of labels, as for detectors, are not read: sort the photos into class folders, or "
+            "list them in a CSV."
+        )
     rows: list[tuple[str | None, Path, Path]] = []
     for folder, top in zip(parts, tops, strict=True):
         part = part_of(folder.name)
@@ -102,6 +118,7 @@ def _in_parts(tree: Tree, parts: Sequence[Path]) -> list[tuple[str | None, Path,
         _refuse_hints(tree, classes)
         for label in classes:
             _refuse_parts_below(tree, label)
+        _refuse_classes_inside(tree, classes)
         _refuse_two_levels(tree, classes, [[_unwrapped(tree, label)] for label in classes], in_part=True)
         for label in classes:
             rows += [(part, label, file) for file in tree.photos(label)]
@@ -150,6 +167,20 @@ def _refuse_hints(tree: Tree, folders: Sequence[Path]) -> None:
             f"Are {_names(tree, alike)} classes, or parts of the data? "
             "Parts must be called train, validation and test: rename them."
         )
+
+
+def _refuse_classes_inside(tree: Tree, classes: Sequence[Path]) -> None:
+    """Raise UserError where a folder in one class is called like another class: numbers are units inside a class."""
+    by_look = {as_seen(folder.name): folder for folder in classes if not folder.name.strip().isdigit()}
+    for folder in classes:
+        for inner in tree.below(folder):
+            other = by_look.get(as_seen(inner.name), folder)
+            if other != folder:
+                raise UserError(
+                    f"{tree.name(inner)}/ lies in the class folder {tree.name(folder)}/, but is called like the class "
+                    f"{tree.name(other)}/. Which class are its {counted(len(tree.photos(inner)), 'photo')} of? Move "
+                    "the folder to where it belongs, or rename it."
+                )
 
 
 def _refuse_two_levels(

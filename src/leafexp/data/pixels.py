@@ -129,7 +129,7 @@ def load(
     sha256, problems = checksums(files)
     rows = [row for row, value in enumerate(sha256) if value]
 
-    def decoded(row: int) -> tuple[np.ndarray, int] | str:
+    def decoded(row: int) -> tuple[np.ndarray, int, bool] | str:
         name = printable(files[row])
         try:
             with open(files[row], "rb") as file:
@@ -137,8 +137,8 @@ def load(
             if hashlib.sha256(content).hexdigest() != sha256[row]:
                 raise UserError(f"{name} changed while the photos were read. Start again when it is complete.")
             if white is not None:
-                return decode(content, image_size, white), 0
-            return decode(content, image_size), _largest_of_sixteen_bits(content)
+                return decode(content, image_size, white), 0, _holds_several(content)
+            return decode(content, image_size), _largest_of_sixteen_bits(content), _holds_several(content)
         except ValueError as error:
             return str(error)
         except OSError as error:
@@ -147,12 +147,13 @@ def load(
             raise UserError(f"Out of memory while decoding {name}. Close other programs, or make it smaller.") from None
 
     def make(about: dict[str, Any]) -> Iterator[np.ndarray]:
-        about["unusable"], about["sixteen_bit"] = {}, {"photos": 0, "largest": 0}
+        about["unusable"], about["sixteen_bit"], about["several"] = {}, {"photos": 0, "largest": 0}, 0
         for place, result in enumerate(_in_parallel(decoded, rows, "Decoding photos")):
             if isinstance(result, str):
                 about["unusable"][place] = result
             else:
-                pixels, largest = result
+                pixels, largest, several = result
+                about["several"] += several
                 about["sixteen_bit"]["photos"] += largest > 0
                 about["sixteen_bit"]["largest"] = max(about["sixteen_bit"]["largest"], largest)
                 yield pixels[None]
@@ -168,6 +169,8 @@ def load(
         cache_bytes,
     )
     problems |= {rows[int(place)]: reason for place, reason in stored.about["unusable"].items()}
+    if several := stored.about.get("several"):  # arrays of earlier versions don't tell
+        note(f"{'1 file holds' if several == 1 else f'{several} files hold'} several pictures: the first is used.")
     if white is None:
         _note_dark(**stored.about["sixteen_bit"])
     return stored, sha256, dict(sorted(problems.items()))
@@ -246,6 +249,11 @@ def _largest_of_sixteen_bits(content: bytes) -> int:
             return 0
         largest = int(np.asarray(image).max(initial=0))
         return 256 * largest + 255 if colour else largest
+
+
+def _holds_several(content: bytes) -> bool:
+    with Image.open(io.BytesIO(content)) as image:
+        return getattr(image, "n_frames", 1) > 1
 
 
 def _white_is_zero(image: Image.Image) -> bool:

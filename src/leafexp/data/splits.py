@@ -36,7 +36,11 @@ def split(table: pd.DataFrame, validation_share: float, test_share: float, seed:
         absent = sorted(set(table["label"]) - set(table.loc[parts == part, "label"]))
         if absent:
             classes = "class" if len(absent) == 1 else "classes"
-            raise UserError(f"The split has no {part} images of {classes} {', '.join(map(repr, absent))}.")
+            raise UserError(
+                f"The split has no {part} images of {classes} {', '.join(map(repr, absent))}. Add some, leave "
+                f"{'the class' if len(absent) == 1 else 'the classes'} out with data.classes=[...], or take the split "
+                "away: leafexp then draws one."
+            )
     return parts
 
 
@@ -44,7 +48,10 @@ def _check_given(labels: pd.Series, parts: pd.Series) -> None:
     """Raise UserError where there is no train part, or it lacks a class: each such class with the nearest name."""
     trained = set(labels[parts == "train"])
     if not trained:
-        raise UserError(f"There is no train part, only {' and '.join(sorted(set(parts)))}.")
+        raise UserError(
+            f"There is no train part, only {' and '.join(sorted(set(parts)))}. Call one train: the parts that are then "
+            "missing are drawn from it."
+        )
     for part in sorted(set(parts) - {"train"}):
         if unknown := sorted(set(labels[parts == part]) - trained):
             hints = " ".join(f"{label!r}: {did_you_mean(label, trained)}" for label in unknown)

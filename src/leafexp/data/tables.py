@@ -6,12 +6,13 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from leafexp.data.spelling import as_seen, printable
-from leafexp.errors import UserError, did_you_mean
+from leafexp.data.spelling import as_seen, part_of, printable
+from leafexp.errors import UserError
 from leafexp.notes import note
 from leafexp.wording import counted
 
@@ -45,33 +46,72 @@ def read(source: Path) -> Listed:
     rows = _rows(text, name)
     if not rows:
         raise UserError(f"{name} can't be read as CSV: it is empty.")
-    head = [re.sub(r"\s+", "_", value.strip().casefold()) for value in rows[0][1]]
-    head = ["group" if value == "leaf_id" and "group" not in head else value for value in head]
+    head = [re.sub(r"[\s_-]+", "_", value.strip().casefold()) for value in rows[0][1]]
+    head = ["group" if value in ("leaf_id", "leafid") and "group" not in head else value for value in head]
     for column in COLUMNS:
         if column in ("path", "label") and column not in head:
-            raise UserError(
-                f"{name} has no column {column!r}. {did_you_mean(column, [value for value in head if value])}"
-            )
+            raise UserError(_no_column(name, column, head, rows))
         if head.count(column) > 1:
             raise UserError(f"{name} has {head.count(column)} columns {column!r}. Rename or remove one.")
     body = [(line, values) for line, values in rows[1:] if any(value.strip() for value in values)]
     _note_surplus(name, len(head), body)
     lines = [line for line, _ in body]
-    columns = {
+    every = {
         column: [values[place].strip() if place < len(values) else "" for _, values in body]
         for place, column in enumerate(head)
-        if column in COLUMNS
     }
+    columns = {column: every.pop(column) for column in COLUMNS if column in every}
+    _check_unread(name, columns, every)
     if not body:
         raise UserError(f"{name} lists no photos: it has a header only.")
     for column in ("path", "label", "split"):
         if empty := [line for line, value in zip(lines, columns.get(column, []), strict=False) if not value]:
+            if len(empty) == len(lines) and (other := _delimiter(columns["path"][0])):
+                raise UserError(f"{name}: the rows are separated by {other!r}, and the header is not. Use one of them.")
             numbers = ", ".join(map(str, empty[:5]))
             where = f"1 row (line {numbers})" if len(empty) == 1 else f"{len(empty)} rows (lines {numbers})"
             raise UserError(f"{name}: column {column!r} is empty in {where}.")
-    if broken := [line for line, value in zip(lines, columns["path"], strict=True) if "\n" in value]:
-        raise UserError(f"{name}, line {broken[0]}: the path holds a line break. Is a quote missing its partner?")
+    for line, value in zip(lines, columns["path"], strict=True):
+        if "\n" in value and not os.path.lexists(source.parent / value):
+            raise UserError(f"{name}, line {line}: the path holds a line break. Is a quote missing its partner?")
+        if re.match(r"[a-z]+://", value, re.IGNORECASE):
+            raise UserError(
+                f"{name}, line {line}: {value} is an address. Photos must be files on this machine: write their paths."
+            )
     return Listed(columns, lines)
+
+
+def _no_column(name: str, column: str, head: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> str:
+    """What a CSV without a needed column has instead, and what to do."""
+    first = rows[0][1]
+    begin = f"{name} has no column {column!r}; its first line is {', '.join(map(repr, first[:6]))}."
+    if near := get_close_matches(column, [value for value in head if value], n=1, cutoff=0.6):
+        return f"{begin} Rename {near[0]!r} to {column!r}."
+    if any(PurePosixPath(value).suffix for value in first):
+        return f"{begin} If that is a photo, the header is missing: put path,label above it."
+    values = {value.strip() for _, row in rows[1:] for value in row[1:]}
+    if len(head) > 2 and values and values <= {"0", "1", "0.0", "1.0", ""}:
+        return f"{begin} A column for each class is not read: write the class of each photo into one column, label."
+    return f"{begin} Expected a header with path and label, separated by commas, semicolons or tabs."
+
+
+def _check_unread(name: str, read: Container[str], others: Mapping[str, Sequence[str]]) -> None:
+    """Say which columns are not read; raise UserError where one gives parts of the data under another name."""
+    for column, values in others.items():
+        parts = {part_of(value) for value in values}
+        if "split" not in read and len(parts) > 1 and None not in parts:
+            raise UserError(
+                f"{name}: column {column!r} names parts of the data, but is not read. Call it split; or remove it, and "
+                "the parts are drawn."
+            )
+    if unread := [column for column in others if column]:
+        named = ", ".join(unread[:6]) + (f" and {len(unread) - 6} more" if len(unread) > 6 else "")
+        hint = "" if "group" in read else " If one tells the leaf, call it group or leaf_id."
+        note(f"{Path(name).name} has columns that are not read: {named}.{hint}")
+
+
+def _delimiter(value: str) -> str:
+    return next((sign for sign in _DELIMITERS if sign in value), "")
 
 
 def find(folder: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -85,6 +125,7 @@ def find(folder: Path, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     their names wherever they lie.
     """
     directory = _Directory()
+    paths = [os.path.expanduser(path) if path.startswith("~") else path for path in paths]
     # A backslash in a name that is there is no separator.
     given = [path if os.path.lexists(directory.find(folder, path)) else path.replace("\\", "/") for path in paths]
     absolute = [name for name in given if _is_absolute(name)]
@@ -185,6 +226,8 @@ def _text(source: Path) -> str:
         text = content.decode("cp1252", "replace")
         odd = next((line for line in text.splitlines() if not line.isascii()), "")
         note(f"{source.name} is not UTF-8: read as Windows-1252 (for example {odd.strip()[:60]!r}).")
+    if re.match(r"\s*(\[\s*)?\{", text):
+        raise UserError(f"{name} is JSON, not a CSV. Save it as CSV with the columns path and label.")
     if "\0" in text:
         raise UserError(f"{name} is not a CSV: it holds zero bytes. Save it as CSV (UTF-8) and give that file.")
     return text

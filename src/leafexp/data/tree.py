@@ -16,6 +16,7 @@ from leafexp.errors import UserError
 _ONLY_RECOGNISED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Named when they can't be read: they are meant as photos.
 _ALSO_PHOTOS = {".mpo", ".heic", ".heif", ".hif"}
+_NOWHERE = "link that leads nowhere"
 # What systems leave behind; some hold thumbnails.
 _SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 
@@ -26,12 +27,14 @@ class Tree:
     Attributes:
         left_out: how many entries are no photos, by kind.
         empty: folders without a photo.
+        dangling: links that lead nowhere and whose names are not those of photos.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.left_out: Counter[str] = Counter()
         self.empty: list[Path] = []
+        self.dangling: list[Path] = []
         self._listed: dict[Path, tuple[list[Path], list[Path]]] = {}
         self._filled: dict[Path, list[Path]] = {}
 
@@ -95,7 +98,9 @@ class Tree:
                 name = printable(str(folder))
                 raise UserError(f"The folder {name} can't be read: {error.strerror}.") from None
             for entry in entries:
-                if reason := _no_photo(entry):
+                if (reason := _no_photo(entry)) == _NOWHERE:
+                    self.dangling.append(Path(entry.path))
+                elif reason:
                     self.left_out[reason] += 1
                 else:
                     (subfolders if entry.is_dir() else photos).append(Path(entry.path))
@@ -114,9 +119,11 @@ def _no_photo(entry: os.DirEntry[str]) -> str:
         return "link to itself"
     if entry.is_dir():
         return ""
-    suffix = os.path.splitext(name)[1]
+    suffix = os.path.splitext(name.partition("?")[0].rstrip())[1]  # what wget writes has a ?
     if suffix in _suffixes():
         return "" if entry.is_file() or entry.is_symlink() else "not a file"
+    if not os.path.exists(entry.path):
+        return _NOWHERE
     if suffix == "" or suffix[1:].isdigit():
         return "" if _opens(entry.path) else "without a suffix"
     return printable(suffix)
