@@ -131,6 +131,7 @@ def test_equal_arms_are_rarely_told_apart_and_intervals_hold(design: Design) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("design", TABLE, ids=str)
 def test_equal_arms_are_rarely_told_apart_in_every_design(design: Design) -> None:
     assert_claims_hold(design, 1000, errors=2)
