@@ -10,7 +10,7 @@ import numpy as np
 from leafexp import names
 from leafexp.report.evidence.intervals import ALPHA, Estimate, estimate
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.rows.row import Row, groups_to_compare, shipped_as, with_shared_settings
+from leafexp.report.rows.row import Row, groups_to_compare, other_settings, shipped_as, with_shared_settings
 
 FEWEST_NETWORKS = 3  # of each row, for a verdict
 _WEIGHTS = ("model.weights", names.WEIGHTS_SHA256)
@@ -122,8 +122,8 @@ def _weights(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
 def _differ_in_weights(row: Row, other: Row) -> bool:
     if other.pretrained or (other.model, other.freeze) != (row.model, row.freeze):
         return False
-    settings = [{key: value for key, value in it.settings.items() if key not in _WEIGHTS} for it in (row, other)]
-    return settings[0] == settings[1]
+    settings = [{key: value for key, value in other_settings(it).items() if key not in _WEIGHTS} for it in (row, other)]
+    return settings[0] == settings[1] and row.strategy == other.strategy
 
 
 def _compare(one: Row, other: Row, kind: str, comparisons: int) -> Comparison:

@@ -87,13 +87,15 @@ class Row:
         return not self.pretrained and not self.control
 
     @cached_property
+    def strategy(self) -> dict[str, str]:
+        """The settings of its freeze strategy."""
+        return {key: value for key, value in self.runs[0].params.items() if key.startswith(_STRATEGY)}
+
+    @cached_property
     def as_shipped(self) -> bool:
         """Whether its freeze strategy is as conf/ has it; what was not logged counts as that."""
-        params = self.runs[0].params
-        usual = defaults(params)
-        return all(
-            same_value(value, usual.get(key, value)) for key, value in params.items() if key.startswith(_STRATEGY)
-        )
+        usual = defaults(self.runs[0].params)
+        return all(same_value(value, usual.get(key, value)) for key, value in self.strategy.items())
 
     @property
     def folded(self) -> bool:
@@ -164,7 +166,7 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
     shipped = {row for row in map(partial(shipped_as, rows=rows), rows) if row}
     called = arm_names(
         [
-            (in_words(row.runs[0]), row.title, _others(row) if row in shipped else row.settings, row.pretrained)
+            (in_words(row.runs[0]), row.title, other_settings(row) if row in shipped else row.settings, row.pretrained)
             for row in rows
         ]
     )
@@ -179,7 +181,10 @@ def shipped_as(row: Row, rows: Iterable[Row]) -> Row | None:
     rows = list(rows)
     if row.as_shipped or len({_arm(it) for it in rows if not it.control}) == 1:
         return None
-    return next((it for it in rows if it.as_shipped and _arm(it) == _arm(row) and _others(it) == _others(row)), None)
+    return next(
+        (it for it in rows if it.as_shipped and _arm(it) == _arm(row) and other_settings(it) == other_settings(row)),
+        None,
+    )
 
 
 def groups_to_compare(rows: Iterable[Row]) -> list[list[Row]]:
@@ -231,8 +236,8 @@ def _arm(row: Row) -> tuple[str, bool]:
     return row.runs[0].row, row.pretrained
 
 
-def _others(row: Row) -> dict[str, str]:
-    """The settings that are not of its freeze strategy."""
+def other_settings(row: Row) -> dict[str, str]:
+    """What parts the row from others besides its freeze strategy."""
     return {key: value for key, value in row.settings.items() if not key.startswith(_STRATEGY)}
 
 

@@ -12,7 +12,7 @@ from leafexp.report.say.answer import by_validation
 from leafexp.report.say.commands import transfer_model, would_tell
 from leafexp.report.say.gaps import Gap, gap, told
 from leafexp.report.say.question import Point, Question
-from leafexp.report.say.words import Sentence, in_hundred, listed, percent, rate, rounded, say, times
+from leafexp.report.say.words import Sentence, as_long, in_hundred, listed, percent, rate, rounded, say
 
 TITLE = "What happens if all layers are unfrozen, and which way of fine-tuning is best?"
 _HEAD_PHASE = "freeze.phases.head.epoch_share"
@@ -71,7 +71,7 @@ def _unfreezing(rows: Sequence[Row], order: Sequence[Row], comparisons: Sequence
             said.append(say(told(item), "."))
             if timing.one_machine(row, other):
                 ratio = timing.total(row).mean / timing.total(other).mean
-                said.append(say("Training ", row, f" takes {times(ratio)} the time of ", other, "."))
+                said.append(say("Training ", row, f" takes {as_long(ratio)} ", other, "."))
     if said:
         return said
     arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen,partial"
@@ -116,7 +116,7 @@ def _troubles(row: Row, other: Row) -> list[Sentence]:
         said.append(say(f"Its validation loss ends {one} above its lowest, against {two}."))
     if timing.one_machine(row, other):
         ratio = timing.an_epoch(row).mean / timing.an_epoch(other).mean
-        said.append(say(f"Its epochs take {times(ratio)} the other's."))
+        said.append(say(f"Its epochs take {as_long(ratio)} the other's."))
     return said
 
 

@@ -144,6 +144,12 @@ def times(ratio: float) -> str:
     return f"{number:,.0f} times" if number >= 10 or number == round(number) else f"{number:.1f} times"
 
 
+def as_long(ratio: float) -> str:
+    """How one time is to another: `as long as`, `a quarter of the time of`."""
+    said = times(ratio)
+    return "as long as" if said == "as much as" else f"{said} the time of"
+
+
 def rate(value: float) -> str:
     """A learning rate."""
     return MISSING if math.isnan(value) else f"{value:.2g}"
