@@ -316,6 +316,26 @@ def test_settings_have_an_answer_each() -> None:
     assert "With 72 photos a class: " in on_terminal(report)
 
 
+def test_a_study_of_one_arms_settings_is_answered_by_what_they_do() -> None:
+    runs = []
+    for epochs, share in ((5, 0.8), (10, 0.9)):
+        for head in ("0", "0.2"):
+            for run in several(right={line[0]: int(share * line[6]) for line in STUDY}):
+                if run.row == "MobileNetV2_partial":
+                    params = {**run.params, "epochs": str(epochs), "freeze.phases.head.epoch_share": head}
+                    curves = study_run(run.row, epochs=epochs, val_accuracy=[share] * epochs).curves
+                    runs.append(replace(run, run_id=f"{run.run_id} {epochs} {head}", params=params, curves=curves))
+    report = report_on(runs)
+    title, first, *others = map(plain, [report.answers[0][1].title, *report.answers[0][1].said])
+    assert title.startswith("Validation photos choose 10 epochs, ")
+    assert first.startswith("Of four ways to train MobileNetV2, top fine-tuned, this one is right 8")
+    assert any(sentence.startswith("10 epochs instead of 5 epochs changes the accuracy by +") for sentence in others)
+    assert [question.title for question in report.questions] == ["How did each way of training learn?"]
+    assert plain(report.questions[0].lead).endswith("at 80.0 %.")
+    assert not report.planned
+    assert "takes a pretrained network" not in said(report) + on_terminal(report)
+
+
 def test_the_matched_view_ends_where_the_least_ends() -> None:
     rows = make_rows(study_runs())
     view = matched_view(rows)

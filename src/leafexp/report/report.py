@@ -11,10 +11,10 @@ from leafexp.report.evidence.factors import Effect, effects
 from leafexp.report.evidence.intervals import Estimate, accuracy
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
-from leafexp.report.rows.row import Row, groups_to_compare, make_rows, shipped_as, with_shared_settings
-from leafexp.report.say.answer import Answer, answer
+from leafexp.report.rows.row import Row, groups_to_compare, make_rows, of_one_arm, shipped_as, with_shared_settings
+from leafexp.report.say.answer import Answer, answer, of_settings
 from leafexp.report.say.caveats import Caveat, caveats
-from leafexp.report.say.q1 import q1
+from leafexp.report.say.q1 import how_they_learned, q1
 from leafexp.report.say.q2 import q2
 from leafexp.report.say.q3 import q3
 from leafexp.report.say.question import Question
@@ -34,7 +34,7 @@ class Report:
         effects: of settings that the study varies.
         answers: the answer of each group of rows that share photos and settings, `main`'s first, with its rows.
         caveats: the gravest first.
-        questions: Q1 to Q3.
+        questions: Q1 to Q3; in a study of one arm's settings, how the rows learned.
         phases: of each row by label, how it was trained, as phases.csv has it; rows whose file can't be read lack.
     """
 
@@ -73,13 +73,22 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
     )
     arms = [tuple(row for row in group if not shipped_as(row, group)) for group in groups]
     answers = tuple((group, answer(group, comparisons)) for group in arms)
-    main, first = answers[0]
-    variants = [row for row in groups[0] if row not in main]
-    questions = (q1(main, comparisons, first, detect), q2(main, comparisons, first), q3(main, variants, comparisons))
+    questions: tuple[Question, ...]
+    if found and of_one_arm(rows):
+        answers = ((tuple(rows), of_settings(rows, found)),)
+        questions = (how_they_learned(rows),)
+    else:
+        main, first = answers[0]
+        variants = [row for row in groups[0] if row not in main]
+        questions = (
+            q1(main, comparisons, first, detect),
+            q2(main, comparisons, first),
+            q3(main, variants, comparisons),
+        )
     return Report(
         selection,
         tuple(rows),
-        main,
+        answers[0][0],
         accuracies(rows),
         comparisons,
         found,

@@ -109,7 +109,7 @@ def _arms(rows: Sequence[Row]) -> Iterator[tuple[Row, Row, str]]:
     for row in pretrained:
         yield from ((row, other, "transfer") for other in rows if other.scratch and other.model != row.model)
     for one, other in combinations(pretrained, 2):
-        if one.model == other.model:
+        if one.model == other.model and one.freeze != other.freeze:
             yield one, other, "freezing"
 
 

@@ -179,12 +179,17 @@ def shipped_as(row: Row, rows: Iterable[Row]) -> Row | None:
     Where all rows are of one arm, as in a study of its settings, none is a variant.
     """
     rows = list(rows)
-    if row.as_shipped or len({_arm(it) for it in rows if not it.control}) == 1:
+    if row.as_shipped or of_one_arm(rows):
         return None
     return next(
         (it for it in rows if it.as_shipped and _arm(it) == _arm(row) and other_settings(it) == other_settings(row)),
         None,
     )
+
+
+def of_one_arm(rows: Iterable[Row]) -> bool:
+    """Whether all rows but controls are one arm with other settings."""
+    return len({_arm(row) for row in rows if not row.control}) == 1
 
 
 def groups_to_compare(rows: Iterable[Row]) -> list[list[Row]]:

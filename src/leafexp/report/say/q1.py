@@ -11,7 +11,7 @@ from leafexp.report.rows.row import Row
 from leafexp.report.say.answer import Answer, unseen
 from leafexp.report.say.gaps import gap
 from leafexp.report.say.question import Point, Question
-from leafexp.report.say.words import Part, Sentence, in_hundred, listed, rounded, say
+from leafexp.report.say.words import Part, Sentence, in_hundred, listed, percent, rounded, say
 from leafexp.wording import counted
 
 TITLE = "Which model is more accurate, and why?"
@@ -33,6 +33,15 @@ def q1(rows: Sequence[Row], comparisons: Sequence[Comparison], found: Answer, de
         Point("What would decide what is open?", tuple(_what_would_decide(rows, comparisons, detect))),
     )
     return Question(TITLE, _lead(comparisons, found), points)
+
+
+def how_they_learned(rows: Sequence[Row]) -> Question:
+    """Where the validation accuracy of each row ended, and when it reached 80 %: for a study of one arm's settings."""
+    ends = sorted((at_epoch(row, names.VAL_ACCURACY, -1), place) for place, row in enumerate(rows))
+    (low, worst), (high, best) = ends[0], ends[-1]
+    lead = say("On validation photos ", rows[best], f" ends at {percent(high)}, ", rows[worst], f" at {percent(low)}.")
+    reached = Point(f"When did each reach {_FIRST_MILESTONE} % validation accuracy?", tuple(_milestones(rows)))
+    return Question("How did each way of training learn?", lead, (reached,))
 
 
 def _lead(comparisons: Sequence[Comparison], found: Answer) -> Sentence:

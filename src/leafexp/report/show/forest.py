@@ -66,6 +66,19 @@ def differences(comparisons: Iterable[Comparison], width: int) -> Figure | None:
     return _forest(lines, width, _signed, "Differences of accuracy in points, with simultaneous intervals", 0.0)
 
 
+def averages(effects: Sequence[Effect], width: int) -> Figure | None:
+    """What each setting does on average, where that may be said."""
+    lines = []
+    for found in effects:
+        if (mean := found.average) is not None:
+            low, high = (in_short(found.setting, value) for value in (found.low, found.high))
+            decided = mean.low > 0 or mean.high < 0
+            shade = PRETRAINED if decided else UNDECIDED
+            name = f"{capital(high)}, not {low}"
+            lines.append(_difference(name, mean.value, mean.low, mean.high, decided, shade))
+    return _forest(lines, width, _signed, "What settings change on average, in points", 0.0)
+
+
 def effect(found: Effect, width: int) -> Figure | None:
     """What a setting does in each pair of rows, and on average where that may be said."""
     lines = []

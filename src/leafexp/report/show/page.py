@@ -105,6 +105,7 @@ def _figures(report: Report, trusted: Mapping[Row, Calibration], classes: detail
     draw: dict[str, Callable[[int], Figure | None]] = {
         "accuracies": partial(forest.accuracies, rows, known),
         "differences": partial(forest.differences, report.planned),
+        "averages": partial(forest.averages, report.effects),
         "times": partial(forest.times, rows),
         "curves": partial(curves.accuracy, rows, report.phases),
         "loss": partial(curves.loss, [row for row in rows if row.pretrained]),
