@@ -326,10 +326,10 @@ def test_a_study_of_one_arms_settings_is_answered_by_what_they_do() -> None:
                     curves = study_run(run.row, epochs=epochs, val_accuracy=[share] * epochs).curves
                     runs.append(replace(run, run_id=f"{run.run_id} {epochs} {head}", params=params, curves=curves))
     report = report_on(runs)
-    title, first, *others = map(plain, [report.answers[0][1].title, *report.answers[0][1].said])
+    title, first = map(plain, [report.answers[0][1].title, *report.answers[0][1].said])
     assert title.startswith("Validation photos choose 10 epochs, ")
-    assert first.startswith("Of four ways to train MobileNetV2, top fine-tuned, this one is right 8")
-    assert any(sentence.startswith("10 epochs instead of 5 epochs changes the accuracy by +") for sentence in others)
+    assert first.startswith("Of four ways to train MobileNetV2, top fine-tuned, this one is right 74 times in 100")
+    assert "10 epochs instead of 5 epochs changes the accuracy by +" in on_terminal(report)
     assert [question.title for question in report.questions] == ["How did each way of training learn?"]
     assert plain(report.questions[0].lead).endswith("at 80.0 %.")
     assert not report.planned

@@ -75,7 +75,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
     answers = tuple((group, answer(group, comparisons)) for group in arms)
     questions: tuple[Question, ...]
     if found and of_one_arm(rows):
-        answers = ((tuple(rows), of_settings(rows, found)),)
+        answers = ((tuple(rows), of_settings(rows)),)
         questions = (how_they_learned(rows),)
     else:
         main, first = answers[0]

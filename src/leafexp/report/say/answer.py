@@ -4,12 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from leafexp.report.evidence.comparisons import Comparison
-from leafexp.report.evidence.factors import Effect
 from leafexp.report.rows import timing
 from leafexp.report.rows.labels import in_short, in_words
 from leafexp.report.rows.row import Row
 from leafexp.report.say.commands import transfer_model, would_tell
-from leafexp.report.say.effects import effects_said
 from leafexp.report.say.gaps import Gap, counted_only, gap
 from leafexp.report.say.words import Part, Sentence, digits, few, in_hundred, listed, rounded, say, times
 
@@ -74,8 +72,8 @@ def answer(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Answer:
     return Answer(title, (*said, *_cheaper(best, pretrained[1:], comparisons)), (best, other))
 
 
-def of_settings(rows: Sequence[Row], found: Sequence[Effect]) -> Answer:
-    """The answer of a study of one arm's settings: what validation photos choose, and what each setting does."""
+def of_settings(rows: Sequence[Row]) -> Answer:
+    """The answer of a study of one arm's settings: what validation photos choose."""
     order = by_validation(rows)
     best, last = order[0], order[-1]
     right = in_hundred(best.accuracy, last.accuracy)
@@ -84,7 +82,7 @@ def of_settings(rows: Sequence[Row], found: Sequence[Effect]) -> Answer:
         f"Of {few(len(rows))} ways to train {best.title}, {in_words(best.runs[0])}, this one is right {right[0]} times "
         f"in 100 on {unseen(best)} it has never seen. The last of them ({other}) is right {right[1]} times."
     )
-    return Answer(say(f"Validation photos choose {chosen}."), (first, *effects_said(found)), (best, last))
+    return Answer(say(f"Validation photos choose {chosen}."), (first,), (best, last))
 
 
 def by_validation(rows: Iterable[Row]) -> list[Row]:

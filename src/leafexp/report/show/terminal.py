@@ -10,6 +10,7 @@ from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, varied_settings
+from leafexp.report.say.effects import effects_said
 from leafexp.report.say.words import Code, Sentence, capital, few, plain
 from leafexp.report.show.table import arms_table, as_text
 from leafexp.wording import counted, one_line
@@ -30,6 +31,8 @@ def on_terminal(report: Report) -> str:
         single = len(report.answers) == 1
         begin = "" if single else f"{setting_of(report, rows)}: "
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
+    if not report.planned:
+        lines += [line for sentence in effects_said(report.effects) for line in _wrapped([sentence], "")]
     arms = [row for rows, _ in report.answers for row in rows if not row.control]
     lines += ["", *_arms(arms[:MOST_ARMS], report.accuracies, len(report.rows))]
     return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
