@@ -73,7 +73,10 @@ def _audited(audit: Mapping[str, Any]) -> Iterable[Caveat]:
             right, chance = in_hundred(probe["accuracy"], probe["chance"])
             yield Caveat(
                 75 if key == "border_probe" else 55,
-                say(f"{what} tells the class {right} times in 100 (chance {chance}), so {so}."),
+                say(
+                    f"{what} tells the class {right} times in 100, where always naming the largest class is right "
+                    f"{chance} times, so {so}."
+                ),
             )
 
 
@@ -169,6 +172,10 @@ def _unequal(rows: Sequence[Row]) -> Iterable[Caveat]:
                 parts: list[Part] = []
                 for had, who in holders.items():
                     parts += [*(["; "] if parts else []), f"{had} for ", *listed(who)]
+                if name == "configurations tried":
+                    more = "Some arms were tried in more settings than others"
+                    yield Caveat(48, say(f"{more}, and the best of several looks better than it is: ", parts, "."))
+                    continue
                 yield Caveat(30 if name == "machine" else 48, say(f"The arms differ in {name}: ", parts, "."))
 
 

@@ -63,11 +63,11 @@ def _milestones(rows: Sequence[Row]) -> list[Sentence]:
         if not row.control and any(len(run.curves) for run in row.runs):
             said.setdefault(_reached(milestone(row, _FIRST_MILESTONE)), []).append(row)
     sentences = [say(before, listed(who), f"{after}.") for (before, after), who in said.items()]
-    early = [row for row in rows if row.pretrained and milestone(row, _FIRST_MILESTONE).epoch <= _head_epochs(row)]
+    early: list[Part] = [
+        row for row in rows if row.pretrained and milestone(row, _FIRST_MILESTONE).epoch <= _head_epochs(row)
+    ]
     if len(early) > 1:
-        sentences.append(
-            say("In those first epochs the pretrained arms train only a new head, so all of them have its pace.")
-        )
+        sentences.append(say(listed(early), " train only a new head in these epochs, so they learn alike in them."))
     return sentences
 
 
@@ -120,7 +120,7 @@ def _reasons(found: Answer) -> list[Sentence]:
         said.append(
             say(
                 "These figures go with the gap and do not prove its cause. What ImageNet's weights add, below, "
-                "compares networks that differ in nothing else."
+                "compares the same network with and without them."
             )
         )
     return said

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison
+from leafexp.report.read.settings import same_value
 from leafexp.report.rows import timing
 from leafexp.report.rows.learning import at_epoch
 from leafexp.report.rows.row import Row
@@ -16,6 +17,7 @@ from leafexp.report.say.words import Part, Sentence, in_hundred, listed, percent
 from leafexp.wording import duration
 
 TITLE = "Is transfer learning faster, what does freezing do, and what do ImageNet's weights add?"
+_FACTOR = "tune.learning_rate_factor"
 
 
 def q2(rows: Sequence[Row], comparisons: Sequence[Comparison], found: Answer) -> Question:
@@ -63,7 +65,7 @@ def _epochs(pretrained: Sequence[Row], other: Row | None) -> list[Sentence]:
         theirs = timing.an_epoch(other).mean if other else math.nan
         if other is not None and timing.one_machine(row, other) and not math.isnan(theirs):
             against = [f", {times(spent / theirs)} the {duration(theirs)} of ", other]
-        said.append(say("An epoch of ", row, f" takes {duration(spent)}", against, "."))
+        said.append(say("An epoch of ", row, f" takes {duration(spent)} on average", against, "."))
     shares = [
         (row, f" {percent(row.trainable / row.parameters)} of {_millions(row.parameters)}")
         for row in [*pretrained, *([other] if other else [])]
@@ -101,7 +103,7 @@ def _freezing(rows: Sequence[Row], pretrained: Sequence[Row]) -> list[Sentence]:
             each = [(f"{duration(_spent(row))} for ", row) for row in known]
             said += [
                 say(f"Once all layers learn, the steps of an epoch take {duration(spent)} for ", whole, "."),
-                say("A pass through the frozen layers and the steps of the rest take ", listed(each), "."),
+                say("If frozen layers were computed in every epoch, they would take ", listed(each), "."),
             ]
     if len(said) == 1:
         arms = f"model={transfer_model(rows)} freeze=frozen,unfrozen"
@@ -132,10 +134,20 @@ def _pretraining(rows: Sequence[Row], pretrained: Sequence[Row], comparisons: Se
                         f"{two} without."
                     )
                 )
+            if _own_schedule(row):
+                said.append(
+                    say("Their schedules differ: from random weights all epochs have the full rate, and no head phase.")
+                )
     if said:
         return said
     arms = f"model={transfer_model(rows)} model.weights=null freeze=unfrozen"
     return [say("Not measured: it takes the same network from random weights. ", would_tell(rows, arms))]
+
+
+def _own_schedule(row: Row) -> bool:
+    """Whether a pretrained row has what one from random weights has not: a head phase, or another rate."""
+    share, factor = (row.strategy.get(f"freeze.phases.{key}", "") for key in ("head.epoch_share", _FACTOR))
+    return not same_value(share or "0", "0") or not same_value(factor or "1", "1")
 
 
 def _millions(value: float) -> str:

@@ -115,8 +115,11 @@ def _troubles(row: Row, other: Row) -> list[Sentence]:
         one, two = map(percent, rises)
         said.append(say(f"Its validation loss ends {one} above its lowest, against {two}."))
     if timing.one_machine(row, other):
-        ratio = timing.an_epoch(row).mean / timing.an_epoch(other).mean
-        said.append(say(f"Its epochs take {as_long(ratio)} the other's."))
+        own, others = timing.an_epoch(row), timing.an_epoch(other)
+        if own.low <= others.high and others.low <= own.high:
+            said.append(say("The times of their epochs overlap, so which of them takes longer is not decided."))
+        else:
+            said.append(say(f"Its epochs take {as_long(own.mean / others.mean)} the other's."))
     return said
 
 

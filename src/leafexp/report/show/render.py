@@ -84,6 +84,8 @@ def in_full(report: Report, pictures: list[tuple[str, str]]) -> str:
             blocks.append(f"## {in_markdown(setting_of(report, rows))}")
         blocks += [f"**{markdown(found.title)}**", " ".join(map(markdown, found.said))]
     blocks += [as_markdown(arms_of(report))]
+    if any(row.control for row in report.rows):
+        blocks += ["In the random arms layers keep random weights: they show what is reached without learned features."]
     if report.caveats:
         blocks += ["## Before you rely on it", _bullets([caveat.sentence for caveat in report.caveats])]
     for question in report.questions:
