@@ -305,6 +305,13 @@ def test_a_screen_of_text() -> None:
         assert f"{100 * row.accuracy:.1f} %" in "\n".join(lines)
 
 
+def test_controls_alone_are_shown() -> None:
+    runs = [replace(run, tags={**run.tags, names.CONTROL: "true", names.PRETRAINED: "false"}) for run in several()]
+    report = report_on([run for run in runs if run.row == "MobileNetV2_partial"])
+    assert "takes a pretrained network and one trained from scratch" in said(report)
+    assert f"{100 * report.rows[0].accuracy:.1f} %" in on_terminal(report)
+
+
 def test_settings_have_an_answer_each() -> None:
     runs = []
     for photos, share in (("8", 0.7), ("72", 0.9)):

@@ -33,7 +33,8 @@ def on_terminal(report: Report) -> str:
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
     if not report.planned:
         lines += [line for sentence in effects_said(report.effects) for line in _wrapped([sentence], "")]
-    arms = [row for rows, _ in report.answers for row in rows if not row.control]
+    every = [row for rows, _ in report.answers for row in rows]
+    arms = [row for row in every if not row.control] or every
     lines += ["", *_arms(arms[:MOST_ARMS], report.accuracies, len(report.rows))]
     return "\n".join([*lines, *_caveats(report, HEIGHT - _FOOT - len(lines))]) + "\n"
 
