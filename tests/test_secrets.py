@@ -98,7 +98,7 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     study.write_text(f"# @package _global_\ntracking:\n  uri: '{uri}'\n")
     held = ["--config-dir", str(study.parent.parent), "experiment=own", "seed=3"]
     assert ": 1 trained, 1 failed." in typed("train", "-m", *small, f"{good},nowhere", *held)
-    assert "Finished before" in typed("train", *small, good, *held)
+    assert "finished before" in typed("train", *small, good, *held)
     for flags in (["--cfg", "job"], ["--cfg", "all"], ["--cfg", "job", "--resolve"], ["--info", "all"]):
         assert "***" in typed("train", *small, good, *held, *flags)
         assert "***" in typed("train", *small, good, given, *flags)
