@@ -225,7 +225,7 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut", "older", *(pytest.param(name, marks=pytest.mark.slow) for name in ("changed", "gone"))]
+    "damage", ["cut", *(pytest.param(name, marks=pytest.mark.slow) for name in ("older", "changed", "gone"))]
 )
 def test_a_run_whose_checkpoint_is_damaged_is_begun_anew_and_logs_no_epoch_twice(
     folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -41,7 +41,7 @@ def train(
     ("phases", "rate"),
     [
         (WIDENING, 0.5),  # an early epoch is the best
-        (NARROWING, 0.01),
+        pytest.param(NARROWING, 0.01, marks=pytest.mark.slow),
         pytest.param(WIDENING, 0.01, marks=pytest.mark.slow),
         pytest.param({"all": Phase("all")}, 0.5, marks=pytest.mark.slow),
     ],

@@ -413,6 +413,7 @@ def test_what_keras_s_layers_hold_of_one_s_own_is_in_the_key(helped: ModuleType)
     assert [layer_code(layer) for layer in (plain, keras.Sequential([plain]), keras.layers.RandomFlip())] == [""] * 3
 
 
+@pytest.mark.slow
 def test_a_key_is_the_same_in_each_process(helped: ModuleType) -> None:
     code = "from own_helped import Helped; from leafexp.training.layer_code import layer_code; "
     code += "print(layer_code(Helped({'x': {'q', 'r', 's'}})))"
