@@ -54,7 +54,9 @@ def stored(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[
                 yield repr(connection.execute(f"select * from {table}").fetchall()).encode()  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("kind", ["server", "database", "query"])
+@pytest.mark.parametrize(
+    "kind", ["server", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("database", "query"))]
+)
 def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
