@@ -164,7 +164,7 @@ def test_a_failing_cell_does_not_stop_the_others(study: Path, tmp_path: Path) ->
     (failure,) = [line for line in done.stdout.splitlines() if line.startswith("optimizer.learning_rate=1e+30 ")]
     assert "The loss is no longer finite in epoch 1" in failure
     assert "UserError: The loss is no longer finite" in Path(failure.split("  ")[-1].strip()).read_text()
-    assert "\nSimple_CNN " in done.stdout
+    assert "\n  CNN from scratch " in done.stdout
 
 
 def test_ctrl_c_ends_within_seconds_and_keeps_what_is_done(study: Path, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_ctrl_c_ends_within_seconds_and_keeps_what_is_done(study: Path, tmp_path
     assert process.returncode == 130
     assert "Interrupted." in err
     assert "Traceback" not in err
-    assert "\nSimple_CNN" in out
+    assert "\n  CNN from scratch" in out
     assert "killed (interrupted (SIGINT))" in out
 
 

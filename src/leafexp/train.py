@@ -167,7 +167,8 @@ def _sum_up(store: "Store", sweep: str) -> None:
     print(f"\n{sweep_table(runs.finished)}\n")
     for run in runs.unfinished:
         if run.status != "FAILED":  # those have been named
-            print(f"Not in the table: {run.row}, seed {run.params.get('seed', '?')}, {why_not(run)}.")
+            seed, status = run.params.get("seed", "?"), run.status.lower()
+            print(f"Not in the table: {run.row}, seed {seed}, {status} ({why_not(run)}).")
     if command := store.ui_command():
         print(f"Charts: {command}, then {store.charts_link(sweep)}")
     else:
