@@ -143,12 +143,16 @@ def _refuse_twins(labels: set[str]) -> None:
             )
 
 
+def _whole(name: str) -> str:
+    """A whole number as one writes it, without the `.0` that tables add; another name as it is."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", name)
+
+
 def _note_near_twins(classes: Sequence[str]) -> None:
     """Say where two names of classes differ by blanks and dashes only, or by what a copy of a folder is called."""
     by_word: dict[str, str] = {}
     for label in classes:
-        whole = re.sub(r"^(\d+)\.0+$", r"\1", label)
-        word = re.sub(r"[\s_-]*copy$|[\s_.-]+", "", as_seen(whole))
+        word = re.sub(r"[\s_-]*copy$|[\s_.-]+", "", as_seen(_whole(label)))
         twin = by_word.setdefault(word, label)
         if twin != label:
             note(f"{twin!r} and {label!r} are spelt nearly alike, and count as two classes. Are they one?")
@@ -156,11 +160,9 @@ def _note_near_twins(classes: Sequence[str]) -> None:
 
 def _refuse_one_file_twice(tree: folders.Tree, found: Sequence[tuple[str | None, Path, Path]]) -> None:
     """Raise UserError where links make one file a photo of two classes or parts."""
-    real = functools.cache(os.path.realpath)
     places: dict[str, Path] = {}
     for _, _, file in found:
-        place = os.path.realpath(file) if file.is_symlink() else os.path.join(real(file.parent), file.name)
-        other = places.setdefault(place, file)
+        other = places.setdefault(tree.place(file), file)
         if other != file:
             raise UserError(
                 f"{tree.name(other)} and {tree.name(file)} are one file, by a link. A photo has one class and is in "
@@ -232,7 +234,7 @@ def _leaves(names: pd.Series) -> pd.Series:
             f"The column of leaves says {known.iloc[0]!r} for all {len(known)} photos, so that they can't be parted. "
             "Mend or remove it."
         )
-    looks = known.map(lambda name: as_seen(re.sub(r"^(\d+)\.0+$", r"\1", name)))
+    looks = known.map(lambda name: as_seen(_whole(name)))
     first = known.groupby(looks).first()
     if twins := known.nunique() - len(first):
         one, other = next((a, b) for a, b in zip(looks.map(first), known, strict=True) if a != b)

@@ -35,6 +35,7 @@ class Tree:
         self.left_out: Counter[str] = Counter()
         self.empty: list[Path] = []
         self.dangling: list[Path] = []
+        self._real = functools.cache(os.path.realpath)  # of folders
         self._listed: dict[Path, tuple[list[Path], list[Path]]] = {}
         self._filled: dict[Path, list[Path]] = {}
 
@@ -63,12 +64,14 @@ class Tree:
 
     def photos(self, folder: Path) -> list[Path]:
         """The photos in `folder` and below, each file once however many links lead to it; a loop of links ends."""
-        real = functools.cache(os.path.realpath)
         found: dict[str, Path] = {}
         for file in self._walk(folder, self._above(folder)):
-            place = os.path.realpath(file) if file.is_symlink() else os.path.join(real(file.parent), file.name)
-            found.setdefault(place, file)
+            found.setdefault(self.place(file), file)
         return sorted(found.values())
+
+    def place(self, file: Path) -> str:
+        """Where the file really lies, whatever links lead to it."""
+        return os.path.realpath(file) if file.is_symlink() else os.path.join(self._real(file.parent), file.name)
 
     def name(self, folder: Path) -> str:
         """How the folder or file is called in messages: from the root."""
