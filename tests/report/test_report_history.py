@@ -99,9 +99,13 @@ def test_bulk_equals_one_by_one(uri: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert read_artifact(study[0], names.PREDICTIONS_FILE) is None
 
 
+KEPT = 'path,label,group,predicted,probability_NA,"probability_a,b"\n007,NA,,null,0.25,\n1e3,null,1,NA,nan,1\n'
+NOT_PREDICTIONS = [None, "", "path,label\na,b\n", 'path,label,predicted\n"a,b,c\n', "a\0b",
+                   "path,label,predicted,probability_x\na,b,c,much\n"]  # fmt: skip
+
+
 def test_predictions_keep_every_column_and_what_looks_like_no_word() -> None:
-    text = 'path,label,group,predicted,probability_NA,"probability_a,b"\n007,NA,,null,0.25,\n1e3,null,1,NA,nan,1\n'
-    table = parse_predictions(text)
+    (table,) = parse_predictions([KEPT])
     assert table is not None
     assert table[["path", "label", "predicted"]].to_numpy().tolist() == [["007", "NA", "null"], ["1e3", "null", "NA"]]
     assert table["group"].isna().tolist() == [True, False]
@@ -111,7 +115,31 @@ def test_predictions_keep_every_column_and_what_looks_like_no_word() -> None:
     assert table[["probability_NA", "probability_a,b"]].dtypes.eq(float).all()
 
 
-@pytest.mark.parametrize("text", [None, "", "path,label\na,b\n", 'path,label,predicted\n"a,b,c\n', "a\0b",
-                                  "path,label,predicted,probability_x\na,b,c,much\n"])  # fmt: skip
+@pytest.mark.parametrize("text", NOT_PREDICTIONS)
 def test_what_are_no_predictions(text: str | None) -> None:
-    assert parse_predictions(text) is None
+    assert parse_predictions([text]) == [None]
+
+
+HEAD = "path,label,predicted,probability_a\n"
+MANY = {
+    "other columns": ["fold,path,label,predicted\n1,a,b,c\n", "fold,path,label,predicted\nx,a,b,c\n"],
+    "ends in many ways": [HEAD + "a,b,c,0.5", HEAD + "d,e,f,1\r\n", HEAD + "\ng,h,i,\n\n\n", HEAD, HEAD[:-1]],
+    "a line in a name": [HEAD + '"a\nb",b,c,0.5\n', HEAD + '"a\n\x1f",b,c,0.5\n'],
+    "a line in a class": ['path,label,predicted,"probability_a\nb"\na,b,c,0\n'] * 2,
+    "cut off": [HEAD + "a,b,c,0.5\nd,e", HEAD + "a,b,c,0.5\n", HEAD + "a,b,c,0.5\nd,e,f\n"],
+    "cut off in quotes": [HEAD + 'a,b,c,0.5\n"d', HEAD + '"d",e,f,0.5\n'],
+    "too many values": [HEAD + "a,b,c,0.5,0.5\n", HEAD + "a,b,c,0.5\n"],
+    "no number": [HEAD + "a,b,c,0.5\n", HEAD + "a,b,c,much\n"],
+    "our own mark": [HEAD + "\x1f,b,c,0.5\n", HEAD + "a,b,c,0.5\n"],
+    "the number first": ["probability_a,path,label,predicted\n0.5,a,b,c\n"] * 2,
+    "no predictions": [*NOT_PREDICTIONS, KEPT, *NOT_PREDICTIONS, KEPT],
+}
+
+
+@pytest.mark.parametrize("texts", MANY.values(), ids=MANY)
+def test_predictions_of_many_runs_are_those_of_each(texts: list[str | None]) -> None:
+    for table, text in zip(parse_predictions(texts), texts, strict=True):
+        (alone,) = parse_predictions([text])
+        assert (table is None) == (alone is None)
+        if alone is not None:
+            pd.testing.assert_frame_equal(table, alone, check_exact=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 ALPHA = 0.05
 _NONE = 1e-18  # a variance that is only rounding
@@ -92,14 +92,14 @@ class Variances:
         small by chance, and the first one's degrees of freedom, which are estimated from it, are then far too many.
         """
         level = 1 - ALPHA / comparisons / 2
-        both = stats.t.ppf(level, self.degrees) * np.sqrt(self.leaf + self.network)
-        return np.maximum(both, stats.t.ppf(level, max(self.networks - 1, 1)) * np.sqrt(self.over_networks))
+        both = special.stdtrit(self.degrees, level) * np.sqrt(self.leaf + self.network)
+        return np.maximum(both, special.stdtrit(max(self.networks - 1, 1), level) * np.sqrt(self.over_networks))
 
     def p(self, comparisons: int) -> np.ndarray:
         """Two-sided, that the mean is 0, for one of so many comparisons: below 0.05 where `reach` excludes 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            both = stats.t.sf(np.abs(self.mean) / np.sqrt(self.leaf + self.network), self.degrees)
-            alone = stats.t.sf(np.abs(self.mean) / np.sqrt(self.over_networks), max(self.networks - 1, 1))
+            both = special.stdtr(self.degrees, -np.abs(self.mean) / np.sqrt(self.leaf + self.network))
+            alone = special.stdtr(max(self.networks - 1, 1), -np.abs(self.mean) / np.sqrt(self.over_networks))
         return np.minimum(1.0, 2 * comparisons * np.fmax(both, alone))
 
 

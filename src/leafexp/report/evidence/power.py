@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special
 
 from leafexp.report.evidence.intervals import ALPHA, Estimate, alike
 
@@ -67,8 +67,8 @@ def _power(found: Estimate, difference: float, leaves: float, networks: float) -
 
 def _chance(difference: float, true: float, seen: float, degrees: float, comparisons: int) -> float:
     """The chance that Student's rule shows the difference: its true variance, and what is seen of that."""
-    bound = stats.t.ppf(1 - ALPHA / comparisons / 2, degrees) * math.sqrt(seen / true)
-    return float(stats.nct.sf(bound, degrees, difference / math.sqrt(true)))
+    bound = special.stdtrit(degrees, 1 - ALPHA / comparisons / 2) * math.sqrt(seen / true)
+    return 1 - float(special.nctdtr(degrees, difference / math.sqrt(true), bound))
 
 
 def _least(enough: Callable[[int], bool], fewest: int) -> float:

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from leafexp.report.read.history import in_threads
 
-TEXT_COLUMNS = ("path", "label", "group", "predicted")
+_NEEDED = ["path", "label", "predicted"]
+_END = "\x1f"  # a line between two texts
 
 
 def read_texts(artifact_uris: Sequence[str], name: str, tracking_uri: str) -> list[str | None]:
@@ -31,26 +33,65 @@ def read_texts(artifact_uris: Sequence[str], name: str, tracking_uri: str) -> li
     return [next(fetched) if folder is None else _read(Path(folder) / name) for folder in folders]
 
 
-def parse_predictions(text: str | None) -> pd.DataFrame | None:
-    """The table of predictions with all its columns, None where it is not one.
+def parse_predictions(texts: Sequence[str | None]) -> list[pd.DataFrame | None]:
+    """The tables of predictions with all their columns, None where a text is not one.
 
-    `path`, `label`, `predicted` and, if it is there, `group` (missing where a photo has none) are strings, whatever
-    they look like; the `probability_...` of each class are floats in [0, 1].
+    The `probability_...` of each class are floats in [0, 1]. All else, such as `path`, `label`, `predicted` and `group`
+    (missing where a photo has none), are strings, whatever they look like.
     """
-    if text is None:
+    # Texts with the same columns are parsed as one, which takes a tenth of the time.
+    alike: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        alike.setdefault((text or "").partition("\n")[0], []).append(place)
+    parsed: list[pd.DataFrame | None] = [None] * len(texts)
+    for columns, places in alike.items():
+        same = [texts[place] or "" for place in places]
+        for place, table in zip(places, _parse_alike(columns, same) or map(_parse, same), strict=True):
+            parsed[place] = table
+    return parsed
+
+
+def _parse_alike(columns: str, texts: Sequence[str]) -> list[pd.DataFrame | None] | None:
+    """What `_parse` gives for each text, whose first line is `columns`; None where one may reach into the next."""
+    if len(texts) == 1 or columns.count('"') % 2:
         return None
+    ended = [text.removeprefix(columns).rstrip("\r\n") for text in texts]
+    together = _read_csv(columns + "".join(f"{text}\n{_END}\n" for text in ended))
+    if together is None:
+        return None
+    ends = np.flatnonzero(together.iloc[:, 0] == _END)
+    if len(ends) != len(texts):  # a quote that was not closed
+        return None
+    wanting = _wanting(together)
+    starts = [0, *(ends[:-1] + 1)]
+    return [
+        None if wanting[start:end].any() else together.iloc[start:end].reset_index(drop=True)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _parse(text: str) -> pd.DataFrame | None:
+    table = _read_csv(text)
+    return None if table is None or _wanting(table).any() else table
+
+
+def _read_csv(text: str) -> pd.DataFrame | None:
     columns = next(csv.reader(io.StringIO(text)), [])
     probabilities = [name for name in columns if name.startswith("probability_")]
-    types: dict[str, type] = {**dict.fromkeys(TEXT_COLUMNS, str), **dict.fromkeys(probabilities, float)}
+    types: dict[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(probabilities, float)}
     # A class may be called NA or null: only what may be missing can be.
     missing = {"group": [""], **{name: ["", "nan"] for name in probabilities}}
     try:
         table = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False, na_values=missing)
     except ValueError:
         return None
-    needed = ["path", "label", "predicted"]
-    # A line that was cut off lacks its last values, which pandas takes for empty.
-    return table if {*needed} <= {*table.columns} and bool((table[needed].fillna("") != "").all(axis=None)) else None
+    return table if {*_NEEDED} <= {*table.columns} else None
+
+
+def _wanting(table: pd.DataFrame) -> np.ndarray:
+    """Which lines lack a value: one that was cut off lacks its last, which pandas takes for empty."""
+    lacking: np.ndarray = (table[_NEEDED].fillna("") == "").any(axis=1).to_numpy(bool)
+    return lacking
 
 
 def parse_phases(text: str | None) -> pd.DataFrame | None:

@@ -299,7 +299,7 @@ def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
     metrics = {run.run_id: run.stored_metrics for run in runs}
     curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
     texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
-    tables = [parse_predictions(text) for text in texts]
+    tables = parse_predictions(texts)
     return [
         replace(run, curves=_possible_epochs(curves[run.run_id]), predictions=table if _whole(table, run) else None)
         for run, table in zip(runs, tables, strict=True)

@@ -92,10 +92,15 @@ def _tables(points: list[Point], runs: Mapping[str, Iterable[str]]) -> dict[str,
     long = long.drop_duplicates(["run", "metric", "epoch"], keep="last").set_index(["run", "epoch"])
     by_metric = {str(metric): column.astype(float) for metric, column in long.groupby("metric")["value"]}
     wide = pd.DataFrame(by_metric, index=None if by_metric else long.index).sort_index()
+    wide = wide[[name for name in EPOCH_METRICS if name in wide]]
     tables = {str(run_id): part.droplevel("run") for run_id, part in wide.groupby(level="run")}
     empty = pd.DataFrame(index=pd.Index([], dtype="int64", name="epoch"))
     having = {
         run_id: [name for name in EPOCH_METRICS if name in metrics or in_section(name) in metrics]
         for run_id, metrics in runs.items()
     }
-    return {run_id: tables.get(run_id, empty).reindex(columns=columns) for run_id, columns in having.items()}
+    found = {run_id: tables.get(run_id, empty) for run_id in having}
+    return {
+        run_id: table if [*table] == having[run_id] else table.reindex(columns=having[run_id])
+        for run_id, table in found.items()
+    }

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from leafexp import names
 from leafexp.report.read.collect import number
@@ -85,7 +85,7 @@ def still_gaining(row: Row) -> float:
         freedom = length - 2
         error = math.sqrt(float((rest**2).sum()) / freedom / float((steps**2).sum()))
     slope = float(slopes.mean())
-    return slope if slope > stats.t.ppf(0.975, freedom) * error else 0.0
+    return slope if slope > special.stdtrit(freedom, 0.975) * error else 0.0
 
 
 def largest_drop(row: Row) -> float:

@@ -69,10 +69,10 @@ def _draw(
             mean.index, mean, linestyle=style.dash, color=style.colour, marker=style.marker, markersize=4.5,
             markevery=max(1, len(mean) // 12), linewidth=1.5,
         )  # fmt: skip
-        runs = [unit * run.curves[metric] for run in row.runs if metric in run.curves]
+        runs = [run.curves[metric] for run in row.runs if metric in run.curves]
         if len(runs) > 1:
-            band = pd.concat(runs, axis=1).reindex(mean.index)
-            ends = band.min(axis=1), band.max(axis=1)
+            band = pd.concat(runs).groupby(level=0)
+            ends = [unit * end.reindex(mean.index) for end in (band.min(), band.max())]
             chart.axes.fill_between(mean.index, *ends, color=style.colour, alpha=0.13, lw=0)
         chart.end(row, float(mean.index[-1]), float(mean.iloc[-1]))
     chart.axes.set_xlim(0.5, last + 0.5)
