@@ -76,13 +76,14 @@ def _parse(text: str) -> pd.DataFrame | None:
 
 
 def _read_csv(text: str) -> pd.DataFrame | None:
-    columns = next(csv.reader(io.StringIO(text)), [])
+    encoded = text.encode()
+    columns = next(csv.reader(io.TextIOWrapper(io.BytesIO(encoded), "utf-8", newline="")), [])
     probabilities = [name for name in columns if name.startswith("probability_")]
     types: dict[str, type] = {**dict.fromkeys(columns, str), **dict.fromkeys(probabilities, float)}
     # A class may be called NA or null: only what may be missing can be.
     missing = {"group": [""], **{name: ["", "nan"] for name in probabilities}}
     try:
-        table = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False, na_values=missing)
+        table = pd.read_csv(io.BytesIO(encoded), dtype=types, keep_default_na=False, na_values=missing)
     except ValueError:
         return None
     return table if {*_NEEDED} <= {*table.columns} else None
