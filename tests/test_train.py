@@ -201,6 +201,10 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
         experiment_names=["interrupted"], filter_string=f"tags.sweep = '{place}.1'", output_format="list"
     )
     assert (killed.info.status, killed.data.tags[names.ERROR]) == ("KILLED", "interrupted")
+    # As a kill leaves it in the middle of writing.
+    half = cache_folder() / "checkpoints" / f"{killed.info.run_id}.1.unfinished"
+    half.parent.mkdir(exist_ok=True)
+    half.touch()
     described = run.data.tags[names.DESCRIPTION]
     intention = killed.data.tags[names.DESCRIPTION]
     assert described.startswith(f"{intention} It is right on ")

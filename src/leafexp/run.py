@@ -95,7 +95,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
             earlier = claim.look_up(store, decided.sha256)
             if earlier.finished and not config.rerun:
                 claim.join_sweep(store, earlier.finished, str(config.sweep))
-                _checkpoint_file(earlier.finished.info.run_id).unlink(missing_ok=True)
+                _delete_checkpoint(earlier.finished.info.run_id)
                 reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
                 return Result(earlier.finished.info.run_id, skipped=True, test_accuracy=reached)
             unfinished = earlier.unfinished
@@ -114,7 +114,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
                     reached = _train(config, catalog, row, tracked, weights, progress, on_epoch)
             except claim.Met:
                 continue
-            _checkpoint_file(tracked.run_id).unlink(missing_ok=True)
+            _delete_checkpoint(tracked.run_id)
             return Result(tracked.run_id, skipped=False, test_accuracy=reached)
 
 
@@ -266,6 +266,12 @@ def _progress(run_id: str) -> "Progress | None":
     from leafexp.training.checkpoint import Checkpoint
 
     return Checkpoint(_checkpoint_file(run_id)).load()
+
+
+def _delete_checkpoint(run_id: str) -> None:
+    """Delete it, and what was left where writing it was cut off."""
+    for file in _checkpoint_file(run_id).parent.glob(f"{run_id}.*"):
+        file.unlink(missing_ok=True)
 
 
 def _checkpoint_file(run_id: str) -> Path:
