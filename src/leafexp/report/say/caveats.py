@@ -19,7 +19,11 @@ NEAR_LARGEST = 0.05  # so little above always naming the largest class, an accur
 _PROBES = (
     ("border_probe", "The border of a photo alone", "part of every accuracy may be the background"),
     ("file_probe", "A file's size, format and camera alone", "the classes may come from different sources"),
-    ("thumbnail_neighbour", "The most similar thumbnail of 12 px alone", "much of the task may be colour, outline or background"),
+    (
+        "thumbnail_neighbour",
+        "The most similar thumbnail of 12 px alone",
+        "much of the task may be colour, outline or background",
+    ),
 )
 
 
