@@ -175,9 +175,8 @@ def test_the_seconds_of_an_epoch_are_told_apart(dataset: Dataset, monkeypatch: p
     for history in (quick, slow):
         parts = history[[names.DATA_SECONDS, names.COMPUTE_SECONDS, names.VALIDATION_SECONDS]]
         assert (parts > 0).all(axis=None)
-        rest = history[names.EPOCH_SECONDS] - parts.sum(
-            axis=1
-        )  # the first epoch's holds tracing, and any a busy machine
+        # The first epoch's rest holds tracing, and any epoch's what a busy machine adds.
+        rest = history[names.EPOCH_SECONDS] - parts.sum(axis=1)
         assert (rest > -0.01).all()
         assert rest.min() < 0.1
     # Each of five batches takes 0.1 s to come; some may be on their way before they are asked for.

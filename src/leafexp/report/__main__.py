@@ -1,5 +1,6 @@
 """The report's command line: `python -m leafexp.report`, or `python scripts/report.py` in a checkout."""
 
+import gc
 import os
 import sys
 from argparse import ArgumentTypeError
@@ -58,6 +59,7 @@ def main() -> int:
         print(text.removesuffix("\n"), flush=True)
     except BrokenPipeError:  # the reader, such as head, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    gc.freeze()  # else Python searches all that was read once more as it ends, a second for a thousand runs
     return 0
 
 
