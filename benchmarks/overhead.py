@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from leafexp import identity
-from leafexp.config import check
 from leafexp.data import pixels
-from leafexp.run import train
+from leafexp.runs import identity
+from leafexp.runs.cell import train
+from leafexp.settings.compose import check
 from leafexp.tracking import claim, run, store
 from leafexp.training.checkpoint import Checkpoint
 

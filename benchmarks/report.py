@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 
 from leafexp import names
-from leafexp.config import check
 from leafexp.report import report
 from leafexp.report.read import collect
 from leafexp.report.show import render
+from leafexp.settings.compose import check
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = (("cnn", "unfrozen", 0.84), ("mnv2", "frozen", 0.92), ("mnv2", "partial", 0.93), ("mnv2", "unfrozen", 0.95))

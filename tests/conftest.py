@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from leafexp import names, notes
-from leafexp.config import DataConfig
 from leafexp.data.dataset import Dataset, prepare
 from leafexp.paths import cache_folder
+from leafexp.settings.schema import DataConfig
 from tests.servers import postgresql
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from leafexp.config import check
 from leafexp.report.__main__ import make_parser
+from leafexp.settings.compose import check
 from tests.conftest import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
@@ -36,7 +36,7 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     if words[:3] == ["python", "-m", "leafexp.train"]:
         check([word for word in words[3:] if word != "-m"])
     elif words[:3] == ["python", "-m", "leafexp.audit"]:
-        assert (CHECKOUT / "src" / "leafexp" / "audit.py").is_file()
+        assert (CHECKOUT / "src" / "leafexp" / "audit" / "__main__.py").is_file()
         check(words[3:])
     elif words[:2] == ["python", "scripts/report.py"]:
         assert (CHECKOUT / "scripts" / "report.py").is_file()

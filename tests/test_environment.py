@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from filelock import SoftFileLease, Timeout
 
-from leafexp import environment, interrupt, locks, outcomes
+from leafexp import environment, interrupt, locks
 from leafexp.errors import UserError
-from leafexp.outcomes import Outcome
+from leafexp.runs import outcomes
+from leafexp.runs.outcomes import Outcome
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_run_that_ends_in_good_order_is_not_broken_off(monkeypatch: pytest.Mon
 def test_a_sweep_begun_again_removes_what_leafexp_wrote_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leafexp.outcomes.ROOT", tmp_path)
+    monkeypatch.setattr("leafexp.runs.outcomes.ROOT", tmp_path)
     outcomes.note("a", 3, Outcome("seed=1", outcomes.FAILED, "why"), "details")
     cells = tmp_path / "outputs" / "a" / "cells"
     (cells / "notes.json").write_text("mine")

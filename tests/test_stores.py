@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from leafexp import stores, train
-from leafexp.config import check
 from leafexp.errors import UserError
 from leafexp.names import folder_name
 from leafexp.overrides import scrubbed_command, without_address
+from leafexp.settings.compose import check
 
 UNUSABLE = {
     "databricks": "none that leafexp can use. Possible are sqlite:///",

@@ -18,10 +18,11 @@ from mlflow.entities import Run
 from PIL import Image
 
 from leafexp import names
-from leafexp.config import Config, check
 from leafexp.errors import UserError
 from leafexp.paths import cache_folder
-from leafexp.run import Result, train
+from leafexp.runs.cell import Result, train
+from leafexp.settings.compose import check
+from leafexp.settings.schema import Config
 from leafexp.tracking.run import TrackedRun
 from leafexp.wording import duration
 from tests.conftest import metrics_of, write_photos

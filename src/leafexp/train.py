@@ -10,15 +10,16 @@ import traceback
 import uuid
 from typing import TYPE_CHECKING
 
-from leafexp import outcomes, stores
+from leafexp import stores
+from leafexp.audit.findings import counted
 from leafexp.environment import begin_command, check_environment, print_everything, processors
 from leafexp.errors import UserError
-from leafexp.findings import counted
-from leafexp.help import help_text
 from leafexp.interrupt import Interrupted, ending, interruptible
-from leafexp.outcomes import Outcome
 from leafexp.overrides import without_address, written
 from leafexp.paths import CONF_DIR, ROOT
+from leafexp.runs import outcomes
+from leafexp.runs.outcomes import Outcome
+from leafexp.settings.help import help_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -55,7 +56,7 @@ def _run(arguments: list[str]) -> int:
     """Check the arguments, run them and sum up; returns the exit code."""
     from hydra.errors import HydraException
 
-    from leafexp import config as configuration
+    from leafexp.settings import compose as configuration
 
     try:
         arguments, given = without_address(arguments)
@@ -70,7 +71,7 @@ def _run(arguments: list[str]) -> int:
     except UserError as error:
         print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
-    from leafexp.progress import in_place
+    from leafexp.runs.progress import in_place
     from leafexp.tracking.claim import end_silent_runs
     from leafexp.tracking.store import open_store
 
@@ -125,7 +126,7 @@ def _again(arguments: list[str], uri: str | None) -> str:
 
 def _show(arguments: list[str]) -> None:
     """Let Hydra show what it is asked for, and no address that may be secret."""
-    from leafexp import config as configuration
+    from leafexp.settings import compose as configuration
 
     try:
         arguments, uri = without_address(arguments)
@@ -179,7 +180,7 @@ def _sum_up(store: "Store", sweep: str) -> None:
 def _hydra() -> None:
     import hydra
 
-    from leafexp import config as configuration  # noqa: F401  registers the schema
+    from leafexp.settings import compose as configuration  # noqa: F401  registers the schema
 
     hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")(_job)()
 
@@ -237,9 +238,9 @@ def _train(composed: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from leafexp import config as configuration
-    from leafexp import progress
-    from leafexp.run import train
+    from leafexp.runs import progress
+    from leafexp.runs.cell import train
+    from leafexp.settings import compose as configuration
 
     hydra_config = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else int(hydra_config.job.num)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from leafexp.config import DataConfig
 from leafexp.data import dataset, pixels
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
 from leafexp.errors import UserError
+from leafexp.settings.schema import DataConfig
 from tests.conftest import small_dataset, write_photos
 
 GREEN = (40, 160, 60)

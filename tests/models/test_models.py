@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import pytest
 
-from leafexp.config import check
 from leafexp.errors import UserError
 from leafexp.models import pretrained
 from leafexp.paths import cache_folder
-from leafexp.targets import build
+from leafexp.settings.build import build
+from leafexp.settings.compose import check
 from leafexp.training import freeze
 from leafexp.training.phases import plan
 
@@ -265,7 +265,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     [
         "os.system",
         "pathlib.Path.touch",
-        "leafexp.arrays.np.load",  # reached through an import
+        "leafexp.cache.arrays.np.load",  # reached through an import
         "leafexp.models.cnn.keras.models.load_model",
         "leafexp.models.pretrained.subprocess.run",
         "leafexp.data.catalog.shutil.rmtree",

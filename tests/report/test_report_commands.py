@@ -8,11 +8,11 @@ from golden import study_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from leafexp import names
-from leafexp.config import check
 from leafexp.report.read.collect import Run
 from leafexp.report.rows.row import make_rows
 from leafexp.report.say.commands import would_tell
 from leafexp.report.say.words import Code, markdown, say
+from leafexp.settings.compose import check
 
 ARMS = "model=mnv2 freeze=frozen,unfrozen"
 

@@ -2,7 +2,7 @@ import functools
 
 import pytest
 
-from leafexp.config import check
+from leafexp.settings.compose import check
 from leafexp.training.phases import Phase, adapted_momentum, plan
 
 

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leafexp.config import check
 from leafexp.data.dataset import Dataset
 from leafexp.paths import CONF_DIR
-from leafexp.targets import build
+from leafexp.settings.build import build
+from leafexp.settings.compose import check
 from leafexp.training import evaluation, freeze, prefix
 from leafexp.training.fit import Fit, Speed, fit
 from leafexp.training.layer_code import Untold, layer_code

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from leafexp.arrays import take
+from leafexp.cache.arrays import take
 from leafexp.data.dataset import Dataset
 
 

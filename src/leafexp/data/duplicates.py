@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from leafexp.arrays import kept, key_of
+from leafexp.cache.arrays import kept, key_of
 
 EXACT, NEAR, TURNED, MIRRORED = "exact", "near", "near, turned", "near, mirrored"
 # The eight ways to lay a square onto itself: copies that enlarge a data set often are turned or mirrored ones.

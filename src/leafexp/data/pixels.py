@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
-from leafexp.arrays import Stored, get_or_make, key_of
+from leafexp.cache.arrays import Stored, get_or_make, key_of
 from leafexp.data.spelling import printable
 from leafexp.environment import processors
 from leafexp.errors import UserError

@@ -22,7 +22,7 @@ import h5py
 import keras
 import numpy as np
 
-from leafexp.arrays import write_whole
+from leafexp.cache.arrays import write_whole
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder

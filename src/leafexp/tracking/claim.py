@@ -22,11 +22,11 @@ from mlflow.entities import Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.arrays import write_whole
+from leafexp.cache.arrays import write_whole
+from leafexp.cache.room import RUNNING
 from leafexp.environment import user
 from leafexp.errors import UserError
 from leafexp.paths import cache_folder
-from leafexp.room import RUNNING
 from leafexp.tracking import process
 from leafexp.tracking.store import PATIENCE_SECONDS, Store
 

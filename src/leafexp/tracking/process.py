@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 from filelock import Timeout
 
-from leafexp.arrays import write_whole
+from leafexp.cache.arrays import write_whole
+from leafexp.cache.room import RUNNING
 from leafexp.locks import file_lock, system_locks
 from leafexp.paths import cache_folder
-from leafexp.room import RUNNING
 
 log = logging.getLogger(__name__)
 

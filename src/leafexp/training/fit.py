@@ -11,10 +11,10 @@ import pandas as pd
 import tensorflow as tf
 
 from leafexp import names
+from leafexp.cache.room import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
-from leafexp.room import CacheTooSmall
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
 from leafexp.training.kernels import faster

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from leafexp.arithmetic import arithmetic
-from leafexp.arrays import get_or_make, key_of, take
+from leafexp.cache.arrays import get_or_make, key_of, take
 from leafexp.data.dataset import Dataset
 from leafexp.models.pretrained import checksum
 from leafexp.training.freeze import is_random

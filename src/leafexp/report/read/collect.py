@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leafexp import findings, names
+from leafexp import names
+from leafexp.audit import findings
 from leafexp.errors import UserError
 from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from leafexp import names
-from leafexp.findings import facts
+from leafexp.audit.findings import facts
 from leafexp.report.evidence.calibration import Calibration
 from leafexp.report.read.collect import Run
 from leafexp.report.report import Report

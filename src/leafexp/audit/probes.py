@@ -15,12 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from leafexp.arrays import kept, key_of
+from leafexp.audit.findings import leaks
+from leafexp.cache.arrays import kept, key_of
 from leafexp.data.dataset import Dataset
 from leafexp.data.duplicates import EXACT, Pairs, duplicates
 from leafexp.data.spelling import SPLITS
 from leafexp.errors import UserError
-from leafexp.findings import leaks
 
 VERSION = 3  # of what the audit does: another number, another entry in the cache
 MOST_PAIRS = 100

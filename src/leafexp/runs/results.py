@@ -7,10 +7,10 @@ import keras
 import pandas as pd
 
 from leafexp import names
-from leafexp.data import audit
+from leafexp.audit import probes
+from leafexp.audit.findings import remarks, sizes
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
-from leafexp.findings import remarks, sizes
 from leafexp.models.pretrained import Source
 from leafexp.notes import note
 from leafexp.tracking import pictures
@@ -110,7 +110,7 @@ def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> dict[str, flo
     Returns:
         What it found, and the numbers of photos, as metrics.
     """
-    found = audit.audit(dataset)
+    found = probes.audit(dataset)
     run.log_text(json.dumps(found, indent=1), names.AUDIT_FILE)
     exact, near = found["exact_duplicates"], found["near_duplicates"]
     metrics = {
@@ -127,7 +127,7 @@ def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> dict[str, flo
     }
     if policy == "error":
         try:
-            audit.check(found)
+            probes.check(found)
         except UserError:
             run.log_results(metrics)
             raise

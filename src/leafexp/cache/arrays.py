@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from filelock import Timeout
 
+from leafexp.cache.room import ABOUT, CacheTooSmall, make_room, unfinished_of
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
-from leafexp.room import ABOUT, CacheTooSmall, make_room, unfinished_of
 from leafexp.wording import GB, gigabytes
 
 log = logging.getLogger(__name__)

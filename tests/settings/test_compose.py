@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from leafexp.config import check
 from leafexp.errors import UserError
-from leafexp.help import help_text
 from leafexp.paths import CONF_DIR
+from leafexp.settings.compose import check
+from leafexp.settings.help import help_text
 
 MISTAKES = {
     ("modl=cnn",): "no group or key 'modl'. Did you mean model?",

@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from leafexp.arithmetic import arithmetic
-from leafexp.arrays import key_of, write_whole
+from leafexp.cache.arrays import key_of, write_whole
 from leafexp.paths import cache_folder
 from leafexp.training.phases import plan
 
 if TYPE_CHECKING:
-    from leafexp.config import Config
+    from leafexp.settings.schema import Config
 
 # The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
 _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
 _SPLIT = {"validation_share", "test_share", "split_seed"}
-_SOURCES = ("data", "models", "training", "run.py", "backend.py")
+_SOURCES = ("data", "models", "training", "runs/cell.py", "runs/backend.py")
 # The photos stand for what these make.
-_SOURCES_ELSEWHERE = tuple(
-    f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling", "audit")
-)
+_SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling"))
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 _DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 
@@ -162,7 +160,7 @@ def _note(network: Mapping[str, Any], image_size: int) -> Path:
 @functools.cache  # the code of this process is the code it started with
 def _code_sha256() -> str:
     """Over the sources that train: not those that track, report or read the command line."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for place in _SOURCES:
         for file in sorted([package / place] if place.endswith(".py") else (package / place).rglob("*.py")):

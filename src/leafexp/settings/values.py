@@ -14,7 +14,7 @@ from leafexp.errors import UserError, did_you_mean
 from leafexp.training.phases import BATCH_NORM_POLICIES
 
 if TYPE_CHECKING:
-    from leafexp.config import Config
+    from leafexp.settings.schema import Config
 
 BAD_IMAGE_POLICIES = ("error", "skip")
 GROUPS = ("given", "near_duplicates")

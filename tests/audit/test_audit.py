@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image, ImageDraw
 
-import leafexp.audit
-from leafexp.config import DataConfig
-from leafexp.data import audit as audits
-from leafexp.data.audit import audit, check
+import leafexp.audit.__main__
+from leafexp.audit import probes
+from leafexp.audit.findings import doubts, leaks, remarks
+from leafexp.audit.probes import audit, check
 from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
 from leafexp.data.duplicates import EXACT, MIRRORED, NEAR, TURNED, duplicates, joined_groups
 from leafexp.errors import UserError
-from leafexp.findings import doubts, leaks, remarks
+from leafexp.settings.schema import DataConfig
 from tests.conftest import REAL_PHOTOS, needs_real_photos, small_dataset
 
 
@@ -139,7 +139,7 @@ def test_classes_from_different_cameras_are_found(tmp_path: Path) -> None:
 def test_a_second_audit_is_read_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = small_dataset(read_folder(str(folder)))
     first = audit(dataset)
-    monkeypatch.delattr(audits, "_audit")
+    monkeypatch.delattr(probes, "_audit")
     assert audit(dataset) == first
     with pytest.raises(NameError):
         audit(small_dataset(read_folder(str(folder)).iloc[:-1]))
@@ -150,9 +150,9 @@ def test_the_command(
 ) -> None:
     def run(*words: str) -> int:
         monkeypatch.setattr(sys, "argv", ["audit", *words])
-        return leafexp.audit.main()
+        return leafexp.audit.__main__.main()
 
-    monkeypatch.setattr(leafexp.audit, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(leafexp.audit.__main__, "ROOT", tmp_path / "root")
     words = ["data=folder", f"data.path={folder}", "data.image_size=32"]
     assert run(*words) == 0
     assert "near duplicates" in capsys.readouterr().out
@@ -196,10 +196,10 @@ def test_one_copy_is_left_out_and_the_table_names_photos_as_the_folder_did(
                 scene(1000 * place + 100 * offset + number).save(photos / part / label / f"{number}.jpg", quality=92)
     copy = photos / "train" / "blight" / "copy.jpg"
     copy.write_bytes((photos / "test" / "blight" / "0.jpg").read_bytes())
-    monkeypatch.setattr(leafexp.audit, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(leafexp.audit.__main__, "ROOT", tmp_path / "root")
     words = ["data=folder", f"data.path={photos}", "data.image_size=32", "data.audit=warn"]
     monkeypatch.setattr(sys, "argv", ["audit", *words])
-    assert leafexp.audit.main() == 0
+    assert leafexp.audit.__main__.main() == 0
     printed = capsys.readouterr().out
     assert "18 of the 19 photos, without 1 train photo: a copy of a tested one or of its leaf." in printed
     [clean] = (tmp_path / "root").glob("reports/audit/*/clean.csv")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from leafexp.cache.room import RUNNING, about_of, by_last_use, checkpoints, delete, size_of
 from leafexp.environment import Options, begin_command, check_environment
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
 from leafexp.paths import cache_folder
-from leafexp.room import RUNNING, about_of, by_last_use, checkpoints, delete, size_of
 from leafexp.wording import counted, day, gigabytes
 
 _WRITING_SECONDS = 600  # no process takes so long to write a small file or a checkpoint

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafexp import names
-from leafexp.backend import import_tensorflow
+from leafexp.cache.room import CHECKPOINTS
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
-from leafexp.room import CHECKPOINTS
-from leafexp.targets import build
+from leafexp.runs.backend import import_tensorflow
+from leafexp.settings.build import build
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
-    from leafexp.config import Config
     from leafexp.models.pretrained import Source
+    from leafexp.settings.schema import Config
     from leafexp.tracking.run import TrackedRun
     from leafexp.training.checkpoint import EpochRow, Progress
 
@@ -56,7 +56,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
         KeyboardInterrupt: the run is tracked as KILLED, and goes on when it is started again.
     """
     from leafexp.data.pixels import checksums
-    from leafexp.identity import deciding
+    from leafexp.runs.identity import deciding
     from leafexp.tracking import claim, process, run
     from leafexp.tracking.machine import git_commit
     from leafexp.tracking.store import open_store
@@ -131,9 +131,9 @@ def _train(
     tf = import_tensorflow()
     import keras
 
-    from leafexp import results
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
+    from leafexp.runs import results
     from leafexp.training import evaluation, phases
     from leafexp.training.checkpoint import Checkpoint
     from leafexp.training.fit import Speed, fit
@@ -229,7 +229,7 @@ def read_catalog(config: "Config") -> "pd.DataFrame":
 
 def _weights_sha256(config: "Config", num_classes: int) -> str | None:
     """Checksum of the pretrained weights, None without; the first time on a machine, `imagenet` is loaded for it."""
-    from leafexp.identity import weights_sha256
+    from leafexp.runs.identity import weights_sha256
 
     if config.model.weights is None:
         return None
@@ -243,7 +243,7 @@ def _weights_sha256(config: "Config", num_classes: int) -> str | None:
 
 def _build(config: "Config", num_classes: int) -> "tuple[keras.Model, Source | None]":
     """The model and its weights' source; what `imagenet` stands for is noted."""
-    from leafexp.identity import note_imagenet
+    from leafexp.runs.identity import note_imagenet
 
     model: keras.Model
     source: Source | None

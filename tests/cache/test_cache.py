@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leafexp import arrays, cache, locks, room
-from leafexp.arrays import Stored, get_or_make, take
+from leafexp import locks
+from leafexp.cache import __main__ as cache
+from leafexp.cache import arrays, room
+from leafexp.cache.arrays import Stored, get_or_make, take
+from leafexp.cache.room import CacheTooSmall
 from leafexp.errors import UserError
 from leafexp.locks import file_lock
-from leafexp.room import CacheTooSmall
 
 CONTENT = np.arange(2000, dtype=np.float32).reshape(20, 100)
 SIZE = CONTENT.nbytes
@@ -154,7 +156,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path, monkeypatch
 MAKER = """
 import sys, time
 import numpy as np
-from leafexp.arrays import get_or_make
+from leafexp.cache.arrays import get_or_make
 def make(about):
     open(sys.argv[1], "a").write("made\\n")
     for _ in range(20):

@@ -17,7 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 
-from leafexp import names, outcomes, stores
+from leafexp import names, stores
+from leafexp.runs import outcomes
 from leafexp.wording import counted, duration
 
 if TYPE_CHECKING:

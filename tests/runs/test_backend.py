@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import CHECKOUT
 
 BUILD = """
-from leafexp.backend import import_tensorflow
+from leafexp.runs.backend import import_tensorflow
 import_tensorflow()
 import keras
 from leafexp.models.transfer import build

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from leafexp import names, progress
-from leafexp.progress import Cell
+from leafexp import names
+from leafexp.runs import progress
+from leafexp.runs.progress import Cell
 from tests.conftest import CHECKOUT, write_photos
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudoterminals")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafexp import stores
+from leafexp.audit.findings import facts, leaks, remarks
 from leafexp.data.spelling import printable
 from leafexp.environment import begin_command, check_environment
 from leafexp.errors import UserError
-from leafexp.findings import facts, leaks, remarks
 from leafexp.overrides import without_address, written
 from leafexp.paths import ROOT
 from leafexp.wording import counted
@@ -49,19 +49,20 @@ def main() -> int:
     if {"-h", "--help"} & set(overrides):
         print(_USAGE)
         return 0
-    from leafexp.config import check
+    from leafexp.settings.compose import check
 
     try:
         overrides, _ = without_address(overrides)
         _check_one_value(overrides)
         config = check(overrides)
         check_environment()
-        from leafexp.data import audit, dataset
-        from leafexp.run import read_catalog
+        from leafexp.audit import probes
+        from leafexp.data import dataset
+        from leafexp.runs.cell import read_catalog
 
         data = config.data
         photos = dataset.prepare(read_catalog(config), data, int(config.cache_gb * 10**9))
-        found = audit.audit(photos)
+        found = probes.audit(photos)
         folder = _write(photos, found)
         print(_text(found))
         said = "".join(f"{line}\n" for line in remarks(found))
@@ -70,7 +71,7 @@ def main() -> int:
             print(_write_clean(photos, found["to_leave_out"], folder / "clean.csv", overrides))
         if data.audit == "error":
             try:
-                audit.check(found)
+                probes.check(found)
             except UserError as error:
                 print(stores.scrubbed(str(error)), file=sys.stderr)
                 return 1
@@ -83,7 +84,7 @@ def main() -> int:
 
 
 def _check_one_value(overrides: list[str]) -> None:
-    from leafexp.config import swept_keys
+    from leafexp.settings.compose import swept_keys
 
     if flags := [word for word in overrides if word.startswith("-")]:
         raise UserError(f"The audit takes overrides only, such as data=folder data.path=PHOTOS; it got {flags[0]}.")
@@ -112,7 +113,7 @@ def _write(photos: "Dataset", found: dict[str, Any]) -> Path:
         for pair in found["pairs"]
     ]
     template = Environment(
-        loader=PackageLoader("leafexp", "."), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("leafexp.audit", "."), autoescape=True, undefined=StrictUndefined
     ).get_template("audit.html.j2")
     page = template.render(facts=facts(found), remarks=remarks(found), pairs=pairs, data_hash=photos.data_hash)
     try:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from leafexp import arithmetic, identity
-from leafexp.config import Config, check
+from leafexp import arithmetic
+from leafexp.runs import identity
+from leafexp.settings.compose import check
+from leafexp.settings.schema import Config
 
 BASE = ("model=mnv2", "freeze=partial", "data=folder", "data.path=.")
 SAME = {

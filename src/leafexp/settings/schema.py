@@ -1,0 +1,100 @@
+"""The schema of the configuration: what may be set, of which type, with which default."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from leafexp.training.phases import Phase
+
+
+@dataclass
+class ModelConfig:
+    """A network, its pretrained weights (`imagenet`, a file, or null) and where its partial fine-tuning begins."""
+
+    name: str = MISSING
+    title: str = MISSING
+    weights: str | None = None
+    partial_from: str = MISSING
+    network: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FreezeConfig:
+    """An ordered set of phases; see `leafexp.training.phases.Phase`."""
+
+    name: str = MISSING
+    phases: dict[str, Phase] = field(default_factory=dict)
+
+
+@dataclass
+class OptimizerConfig:
+    """A Keras optimizer and the course of its learning rate within a phase; lengths in epochs."""
+
+    name: str = MISSING
+    learning_rate: float = MISSING
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    step_epochs: float = 3.0
+    step_factor: float = 0.3
+    keras: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig:
+    """Where the photos are, which classes of them, their size in pixels, and how they are split."""
+
+    name: str = MISSING
+    path: str | None = None
+    image_size: int = 128
+    white: int | None = None
+    on_bad_image: str = "error"
+    group_pattern: str | None = None
+    classes: list[str] | None = None
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    split_seed: int = 0
+    train_per_class: int | None = None
+    groups: str = "given"
+    audit: str = "error"
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainerConfig:
+    """Images per optimizer step, and how a step is computed: only `precision` changes more than rounding."""
+
+    batch_size: int = 32
+    cache_prefix: bool = True
+    fused_batch_norm: bool = True
+    pointwise_matmul: bool = True
+    precision: str = "float32"
+
+
+@dataclass
+class TrackingConfig:
+    """The MLflow store (null: MLFLOW_TRACKING_URI, else mlflow.db in the project) and the experiment's name."""
+
+    uri: str | None = None
+    experiment: str = "leafexp"
+
+
+@dataclass
+class Config:
+    """Everything that decides a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    epochs: int = 10
+    seed: int = 0
+    sweep: str | None = None
+    rerun: bool = False
+    cache_gb: float = 10.0
+
+
+ConfigStore.instance().store(name="schema", node=Config)
