@@ -181,7 +181,7 @@ def steps_logged_twice(run: Run) -> list[str]:
 @pytest.mark.parametrize(
     "place",
     [
-        "training.fit._clocked",
+        "training.fit.clocked",
         pytest.param("training.evaluation.predict", marks=pytest.mark.slow),
         pytest.param("tracking.pictures.curves", marks=pytest.mark.slow),
     ],
@@ -209,7 +209,7 @@ def test_an_interrupted_run_goes_on_in_the_same_run(
     described = run.data.tags[names.DESCRIPTION]
     intention = killed.data.tags[names.DESCRIPTION]
     assert described.startswith(f"{intention} It is right on ")
-    if place == "training.fit._clocked":
+    if place == "training.fit.clocked":
         described = "The one that I cut off."
         mlflow.MlflowClient().set_tag(killed.info.run_id, names.DESCRIPTION, described)
     result = train(replace(started, rerun=True, sweep=f"{place}.2"), "gone on")

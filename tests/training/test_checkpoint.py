@@ -10,10 +10,11 @@ import pytest
 
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
-from leafexp.training.checkpoint import Checkpoint
-from leafexp.training.fit import EpochRow, Fit, Speed, fit
+from leafexp.training.checkpoint import Checkpoint, EpochRow
+from leafexp.training.fit import Fit, Training, fit
 from leafexp.training.optimizer import Adam, learning_rate_schedule
 from leafexp.training.phases import Phase, plan
+from leafexp.training.record import Record
 from tests.training.test_fit import assert_identical, small_model
 
 WIDENING = {"head": Phase("head", 0.4, 1.0, "inference"), "tune": Phase("conv2", 1.0, 0.1, "train", "auto")}
@@ -34,7 +35,7 @@ def train(
 
     planned = plan(phases, 5, pretrained=True)
     saved = Checkpoint(file)
-    return model, fit(model, planned, dataset, optimizer, 10, 0, on_epoch, Speed(), saved.load(), saved)
+    return model, fit(model, planned, dataset, Training(optimizer, 10), Record(on_epoch, saved.load(), saved))
 
 
 @pytest.mark.parametrize(

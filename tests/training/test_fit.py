@@ -16,8 +16,10 @@ from leafexp.data.dataset import Dataset
 from leafexp.data.pixels import decode
 from leafexp.errors import UserError
 from leafexp.training import evaluation
-from leafexp.training.fit import EpochRow, Fit, Speed, fit
+from leafexp.training.checkpoint import EpochRow
+from leafexp.training.fit import Fit, Speed, Training, fit
 from leafexp.training.phases import Phase, plan
+from leafexp.training.record import Record
 
 
 def small_model(num_classes: int = 3) -> keras.Model:
@@ -60,11 +62,8 @@ def train(
         model,
         plan(phases, epochs, pretrained=True),
         dataset,
-        lambda factor, _: keras.optimizers.Adam(rate * factor),
-        batch_size=batch_size,
-        seed=0,
-        on_epoch=watch,
-        speed=speed or Speed(),
+        Training(lambda factor, _: keras.optimizers.Adam(rate * factor), batch_size, speed=speed or Speed()),
+        Record(watch),
     )
     assert [row["epoch"] for row in seen] == list(range(1, epochs + 1))
     return model, fitted
@@ -103,7 +102,7 @@ def test_a_frozen_weight_that_moves_stops_the_run(dataset: Dataset) -> None:
 
     phases = plan({"head": Phase("head", batch_norm="inference")}, 1, pretrained=True)
     with pytest.raises(RuntimeError, match="phase 'head' was to leave frozen have changed"):
-        fit(model, phases, dataset, lambda *_: keras.optimizers.SGD(), 10, 0, meddle, Speed())
+        fit(model, phases, dataset, Training(lambda *_: keras.optimizers.SGD(), 10), Record(meddle))
 
 
 def test_batch_norm_statistics_follow_the_policy(dataset: Dataset) -> None:
@@ -137,7 +136,7 @@ def test_weight_decay_leaves_out_scales_shifts_and_biases(dataset: Dataset) -> N
     before = {weight.path: weight.numpy() for weight in model.trainable_weights}
     # At a rate of almost nothing, decay alone moves weights: each step takes a thousandth of them.
     optimizer = lambda *_: keras.optimizers.SGD(1e-6, weight_decay=1e3)  # noqa: E731
-    fit(model, plan({"all": Phase("all")}, 1, pretrained=True), dataset, optimizer, 10, 0, lambda _: None, Speed())
+    fit(model, plan({"all": Phase("all")}, 1, pretrained=True), dataset, Training(optimizer, 10), Record())
     for weight in model.trainable_weights:
         shrunk = 0.999**5 if weight.ndim > 1 else 1.0
         np.testing.assert_allclose(weight.numpy(), before[weight.path] * shrunk, rtol=2e-4, atol=2e-5)

@@ -23,10 +23,11 @@ from leafexp.paths import CONF_DIR
 from leafexp.settings.build import build
 from leafexp.settings.compose import check
 from leafexp.training import evaluation, freeze, prefix
-from leafexp.training.fit import Fit, Speed, fit
+from leafexp.training.fit import Fit, Speed, Training, fit
 from leafexp.training.layer_code import Untold, layer_code
 from leafexp.training.optimizer import Adam
 from leafexp.training.phases import Phase, plan
+from leafexp.training.record import Record
 from tests.training.test_fit import HEAD_THEN, assert_identical, small_model, train
 
 
@@ -129,7 +130,8 @@ def test_the_layers_behind_dropout_are_computed_once_too(
     def trained(cache_prefix: bool) -> tuple[keras.Model, Fit]:
         model = base_that_drops(augmented=False)
         optimizer = lambda factor, _: Adam(0.01 * factor)  # noqa: E731
-        return model, fit(model, phases, dataset, optimizer, 10, 0, lambda _: None, Speed(cache_prefix=cache_prefix))
+        training = Training(optimizer, 10, speed=Speed(cache_prefix=cache_prefix))
+        return model, fit(model, phases, dataset, training, Record())
 
     whole, made = trained(False), trained(True)
     assert list(made[1].phases["cached_layers"]) == [6]
@@ -187,7 +189,8 @@ def test_computing_mobilenetv2_s_frozen_layers_once_changes_no_bit(
         optimizer = lambda factor, _: Adam(0.001 * factor)  # noqa: E731
         # Batches of 32: the last has 16.
         large = replace(dataset, pixels=images, pixels_hash="large")
-        return model, fit(model, phases, large, optimizer, 32, 0, lambda _: None, Speed(cache_prefix=cache_prefix))
+        training = Training(optimizer, 32, speed=Speed(cache_prefix=cache_prefix))
+        return model, fit(model, phases, large, training, Record())
 
     assert_identical(trained(False), trained(True))
 

@@ -58,7 +58,7 @@ def main() -> int:
         check_environment()
         from leafexp.audit import probes
         from leafexp.data import dataset
-        from leafexp.runs.cell import read_catalog
+        from leafexp.runs.inputs import read_catalog
 
         data = config.data
         photos = dataset.prepare(read_catalog(config), data, int(config.cache_gb * 10**9))

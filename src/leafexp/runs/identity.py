@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
 _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
 _SPLIT = {"validation_share", "test_share", "split_seed"}
-_SOURCES = ("data", "models", "training", "runs/cell.py", "runs/backend.py")
+_SOURCES = ("data", "models", "training", *(f"runs/{name}.py" for name in ("cell", "inputs", "network", "backend")))
 # The photos stand for what these make.
 _SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling"))
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
