@@ -172,6 +172,36 @@ def test_a_run_that_fails_says_why_and_ends_failed(folder: Path) -> None:
     assert mlflow.active_run() is None
 
 
+@pytest.mark.slow
+def test_a_run_that_patience_ends_says_so_and_ends_alike_after_a_cut(folder: Path) -> None:
+    patient = config(folder, "trainer.patience=1", "epochs=30", "optimizer.learning_rate=0.05")
+    run = mlflow.get_run(train(patient, "patient").run_id)
+    metrics = metrics_of(run)
+    trained = int(metrics[names.EPOCHS_TRAINED])
+    assert trained < 30
+    assert metrics[names.OPTIMIZER_STEPS] == 2 * trained
+    assert read_csv(run, names.PHASES_FILE)["epochs"].tolist() == [trained]
+    assert len(read_csv(run, names.HISTORY_FILE)) == trained
+    described = run.data.tags[names.DESCRIPTION]
+    assert "learn for 30 epochs at most. " in described
+    assert described.endswith(
+        f"training ended after epoch {trained} and took {duration(metrics[names.TOTAL_SECONDS])}."
+    )
+
+    def stop(row: dict[str, float | int | str]) -> None:
+        if row["epoch"] == trained:
+            raise KeyboardInterrupt
+
+    again = replace(patient, rerun=True, sweep="patient")
+    with pytest.raises(KeyboardInterrupt):
+        train(again, "patient", stop)
+    resumed = mlflow.get_run(train(again, "patient").run_id)
+    assert resumed.data.tags[names.INTERRUPTIONS] == "1"
+    for name in (names.EPOCHS_TRAINED, names.OPTIMIZER_STEPS, names.VAL_LOSS, names.TEST_LOSS, names.BEST_EPOCH):
+        assert metrics_of(resumed)[name] == metrics[name]
+    assert steps_logged_twice(resumed) == []
+
+
 def steps_logged_twice(run: Run) -> list[str]:
     client = mlflow.MlflowClient()
     histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}

@@ -44,6 +44,7 @@ TRAIN_IMAGES = "train_images"
 VALIDATION_IMAGES = "validation_images"
 TEST_IMAGES = "test_images"
 OPTIMIZER_STEPS = "optimizer_steps"
+EPOCHS_TRAINED = "epochs_trained"  # fewer than the configuration's where trainer.patience ended the run
 AUDIT_EXACT_DUPLICATES = "audit_exact_duplicates"  # pairs, wherever they are
 AUDIT_NEAR_DUPLICATES = "audit_near_duplicates"
 AUDIT_ACROSS_SPLITS = "audit_across_splits"  # of both, those on two sides of the split
@@ -65,7 +66,7 @@ def epochs_to(percent: int) -> str:
 # gives a section's metrics, or how they begin. Earlier versions had no sections.
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "timing": (*TIMINGS, IMAGES_PER_SECOND, TOTAL_SECONDS, "prefix_", STEADY_COMPUTE_SECONDS),
-    "phases": (LEARNING_RATE, OPTIMIZER_STEPS, f"{PARAMS_TRAINABLE}_", f"{PARAMS_NON_TRAINABLE}_"),
+    "phases": (LEARNING_RATE, OPTIMIZER_STEPS, EPOCHS_TRAINED, f"{PARAMS_TRAINABLE}_", f"{PARAMS_NON_TRAINABLE}_"),
     "photos": (TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES),
     "memory": (PEAK_MEMORY_MB,),
     "params": ("params_",),

@@ -21,6 +21,10 @@ SAME = {
     "another schedule's keys": ("optimizer.step_factor=0.5", "optimizer.step_epochs=1"),
     "the momentum of batch norm that stands still": ("freeze.phases.head.batch_norm_momentum=0.5",),
     "the last phase's share": ("freeze.phases.tune.epoch_share=0.7",),
+    "levers that are not set": (
+        *("trainer.class_weights=null", "trainer.label_smoothing=0", "trainer.patience=null"),
+        *("optimizer.clipnorm=null", "lever=none"),
+    ),
     "a rate written in another way": ("optimizer.learning_rate=1e-3",),
     "where the top begins, of a strategy that says it itself": (
         *("freeze.phases.tune.learns=block_15_expand", "model.partial_from=block_14_add"),
@@ -46,6 +50,13 @@ OTHER = [
     "model.partial_from=block_14_add",
     "trainer.batch_size=16",
     "trainer.precision=mixed_bfloat16",
+    "trainer.class_weights=balanced",
+    "trainer.label_smoothing=0.2",
+    "trainer.patience=2",
+    "optimizer.clipnorm=2",
+    "lever=label_smoothing",
+    "lever=patience",
+    "lever=clipnorm",
     "trainer.fused_batch_norm=false",
     "data.image_size=64",
     "data.test_share=0.2",
@@ -89,6 +100,19 @@ def test_what_decides_makes_another_run() -> None:
     found |= {column: of(table=photos(**{column: values})) for column, values in tables.items()}
     twice = [name for name, value in found.items() if list(found.values()).count(value) > 1]
     assert twice == []
+
+
+def test_levers_have_a_part_in_the_identity_only_where_they_are_set() -> None:
+    """So that runs of before there were these stay what they are."""
+
+    def parts(*overrides: str) -> set[str]:
+        decided = identity.deciding(configuration(*overrides), photos(), "w")
+        return {*decided.trainer, *decided.optimizer}
+
+    levers = {"class_weights", "label_smoothing", "patience", "clipnorm"}
+    assert not parts() & levers
+    for lever in levers:
+        assert parts(f"lever={lever}") - parts() == {lever}
 
 
 def test_where_photos_lie_and_how_their_groups_are_called_does_not_decide() -> None:

@@ -4,6 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from leafexp.data.dataset import Dataset
+from leafexp.paths import CONF_DIR
+from leafexp.runs import network
+from leafexp.settings.compose import check
 from leafexp.training.optimizer import Adam, learning_rate_schedule
 
 
@@ -21,7 +25,9 @@ def test_learning_rate_schedules(schedule: str, expected: list[float]) -> None:
     np.testing.assert_allclose([float(rate(step)) for step in range(8)], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}, {"amsgrad": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}, {"amsgrad": True}, {"clipnorm": 0.1}]
+)
 def test_adam_equals_keras_own(options: dict[str, float]) -> None:
     random = np.random.default_rng(0)
     images, labels = random.normal(size=(30, 5)).astype(np.float32), random.normal(size=(30, 2)).astype(np.float32)
@@ -36,3 +42,15 @@ def test_adam_equals_keras_own(options: dict[str, float]) -> None:
     for before, expected, actual in zip(start, *ends, strict=True):
         assert np.abs(expected - before).max() > 0.01
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("option", [file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml")])
+def test_every_optimizer_scales_long_gradients_down_where_it_is_asked_to(option: str, dataset: Dataset) -> None:
+    def made(*overrides: str) -> keras.Optimizer:
+        return network.training(check([f"optimizer={option}", *overrides]), dataset).make_optimizer(1.0, 2)
+
+    assert made().clipnorm is None
+    optimizer = made("optimizer.clipnorm=0.5")
+    clipped = optimizer._clip_gradients([keras.ops.array([3.0, 4.0]), keras.ops.array([0.3, 0.0])])
+    np.testing.assert_allclose(clipped[0], [0.3, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(clipped[1], [0.3, 0.0], rtol=1e-6)

@@ -115,7 +115,7 @@ def _train(
     network = networks.begin(config, len(dataset.classes), given.weights)
     run.log_tags(network.tags)
 
-    planned = phases.plan(config.freeze.phases, config.epochs, network.source is not None)
+    planned = phases.plan(config.freeze.phases, config.epochs, network.source is not None, config.trainer.patience)
     intention = results.intention(config.model.title, network.source, planned, dataset)
     run.describe(intention, instead_of=None)
     training = networks.training(config, dataset)

@@ -26,6 +26,8 @@ _SPLIT = {"validation_share", "test_share", "split_seed"}
 _SOURCES = ("data", "models", "training", *(f"runs/{name}.py" for name in ("cell", "inputs", "network", "backend")))
 # The photos stand for what these make.
 _SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling"))
+# Where they are not set, runs are those of before there were these.
+_LEVERS = {"class_weights", "label_smoothing", "patience", "clipnorm"}
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 _DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 
@@ -44,7 +46,7 @@ class Deciding:
         split: of the parts that are drawn, shares and seed; empty where all are given.
         phases: what learns, epochs, learning rate and batch norm, phase by phase.
         optimizer: the optimizer, its values, and the course of the learning rate.
-        trainer: images a step, and how a step is computed.
+        trainer: images a step, the loss, the patience, and how a step is computed.
         seed: of weights, dropout and the order of photos.
         code: SHA-256 of the sources that train, without comments and docstrings.
         libraries: versions of those that compute.
@@ -90,9 +92,9 @@ def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Dec
         data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT},
         split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
         phases=list(_phases(config)),
-        optimizer={name: value for name, value in optimizer.items() if name in _of_optimizer(optimizer["schedule"])},
+        optimizer=_set({name: optimizer[name] for name in _of_optimizer(optimizer["schedule"])}),
         # The cached prefix changes no bit.
-        trainer={name: value for name, value in trainer.items() if name != "cache_prefix"},
+        trainer=_set({name: value for name, value in trainer.items() if name != "cache_prefix"}),
         seed=config.seed,
         code=_code_sha256(),
         libraries=[f"{name} {importlib.metadata.version(name)}" for name in _libraries(config)],
@@ -121,7 +123,14 @@ def _phases(config: "Config") -> Iterator[dict[str, Any]]:
 
 def _of_optimizer(schedule: str) -> set[str]:
     """The keys that count beside the phases' learning rates."""
-    return {"keras", "schedule", "warmup_epochs"} | ({"step_epochs", "step_factor"} if schedule == "step" else set())
+    return {"keras", "schedule", "warmup_epochs", "clipnorm"} | (
+        {"step_epochs", "step_factor"} if schedule == "step" else set()
+    )
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the levers that are not set."""
+    return {name: value for name, value in values.items() if value or name not in _LEVERS}
 
 
 def _libraries(config: "Config") -> tuple[str, ...]:

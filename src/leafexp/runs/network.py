@@ -16,6 +16,7 @@ from leafexp.models.pretrained import Source
 from leafexp.runs.identity import note_imagenet
 from leafexp.settings.build import build
 from leafexp.training.fit import Speed, Training
+from leafexp.training.loss import Loss
 from leafexp.training.optimizer import learning_rate_schedule
 
 if TYPE_CHECKING:
@@ -82,11 +83,13 @@ def training(config: "Config", dataset: Dataset) -> Training:
     steps = steps_per_epoch(dataset, trainer.batch_size)
     cache_bytes = int(config.cache_gb * 10**9)
     speed = Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul)
-    return Training(_optimizer_maker(config.optimizer, steps), trainer.batch_size, config.seed, speed)
+    loss = Loss(trainer.class_weights, trainer.label_smoothing)
+    return Training(_optimizer_maker(config.optimizer, steps), trainer.batch_size, config.seed, loss, speed)
 
 
 def _optimizer_maker(optimizer: "OptimizerConfig", steps: int) -> Callable[[float, int], keras.Optimizer]:
     """What gives the optimizer of a phase, by its factor on the learning rate and its epochs of `steps` steps."""
+    clipped = {} if optimizer.clipnorm is None else {"clipnorm": optimizer.clipnorm}
 
     def make(factor: float, epochs: int) -> keras.Optimizer:
         rate = learning_rate_schedule(
@@ -98,7 +101,7 @@ def _optimizer_maker(optimizer: "OptimizerConfig", steps: int) -> Callable[[floa
             optimizer.step_epochs,
             optimizer.step_factor,
         )
-        made: keras.Optimizer = build(optimizer.keras, learning_rate=rate)
+        made: keras.Optimizer = build(optimizer.keras, learning_rate=rate, **clipped)
         return made
 
     return make

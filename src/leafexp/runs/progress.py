@@ -115,7 +115,9 @@ class Cell:
     def done(self, accuracy: float) -> None:
         """Print its line, with test accuracy and time."""
         _measured[_kind(self.words)] = _Measured(self.epochs, self._took() - self.trained)
-        self._print(accuracy, duration(self._took()))
+        planned, trained = self.config.epochs, len(self.epochs)
+        ended = f"{trained} of {counted(planned, 'epoch')}, " if trained < planned else ""
+        self._print(accuracy, f"{ended}{duration(self._took())}")
 
     def skipped(self, accuracy: float) -> None:
         """Print its line, with the test accuracy of the run that was finished before."""

@@ -54,6 +54,7 @@ def track(
             names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
             names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,
             names.PEAK_MEMORY_MB: peak_memory_mb(),
+            names.EPOCHS_TRAINED: len(fitted.history),
             names.BEST_EPOCH: fitted.best_epoch,
             names.BEST_VAL_ACCURACY: fitted.history[names.VAL_ACCURACY].max(),
             **scores,
@@ -81,9 +82,10 @@ def track(
     probabilities = evaluation.probabilities(predictions, dataset.classes)[:1]
     run.log_model(model, example, probabilities, dataset.classes)
     accuracy = scores[names.TEST_ACCURACY]
+    ended = f"ended after epoch {len(fitted.history)} and took" if fitted.stopped_early else "took"
     reached = (
         f"It is right on {100 * accuracy:.1f} % of {counted(len(predictions), 'test photo')}, with the weights of "
-        f"epoch {fitted.best_epoch}; training took {duration(fitted.total_seconds)}."
+        f"epoch {fitted.best_epoch}; training {ended} {duration(fitted.total_seconds)}."
     )
     run.describe(f"{intention} {reached}", instead_of=intention)
     return accuracy
@@ -94,7 +96,7 @@ def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase]
     photos = counted(len(dataset.rows("train")), "photo")
     learns = [
         f"{_LEARNS.get(phase.phase.learns, f'the layers from {phase.phase.learns} on learn')} for "
-        f"{counted(phase.epochs, 'epoch')}"
+        f"{counted(phase.epochs, 'epoch')}{'' if phase.patience is None else ' at most'}"
         for phase in planned
     ]
     weights = f"pretrained weights ({source.description})" if source else "random weights"

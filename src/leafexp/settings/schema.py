@@ -38,6 +38,7 @@ class OptimizerConfig:
     warmup_epochs: float = 0.0
     step_epochs: float = 3.0
     step_factor: float = 0.3
+    clipnorm: float | None = None
     keras: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,9 +64,15 @@ class DataConfig:
 
 @dataclass
 class TrainerConfig:
-    """Images per optimizer step, and how a step is computed: only `precision` changes more than rounding."""
+    """Images per optimizer step, its loss, when training ends, and how a step is computed.
+
+    Of how it is computed, only `precision` changes more than rounding.
+    """
 
     batch_size: int = 32
+    class_weights: str | None = None
+    label_smoothing: float = 0.0
+    patience: int | None = None
     cache_prefix: bool = True
     fused_batch_norm: bool = True
     pointwise_matmul: bool = True

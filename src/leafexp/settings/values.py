@@ -20,6 +20,7 @@ BAD_IMAGE_POLICIES = ("error", "skip")
 GROUPS = ("given", "near_duplicates")
 AUDIT_POLICIES = ("error", "warn")
 SCHEDULES = ("constant", "cosine", "step")
+CLASS_WEIGHTS = ("balanced",)
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -34,7 +35,7 @@ def check_values(config: "Config") -> None:
         if value not in choices:
             raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
 
-    data, optimizer = config.data, config.optimizer
+    data, optimizer, trainer = config.data, config.optimizer, config.trainer
     for key, value in names.flat(asdict(config)).items():
         for number in value if isinstance(value, list) else [value]:
             expect(not isinstance(number, float) or math.isfinite(number), key, "a finite number", value)
@@ -42,6 +43,11 @@ def check_values(config: "Config") -> None:
     expect(0 <= config.seed < 2**31, "seed", "in [0, 2147483647]", config.seed)
     expect(0 <= data.split_seed < 2**32, "data.split_seed", "in [0, 4294967295]", data.split_seed)
     expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
+    if trainer.class_weights is not None:
+        expect_choice("trainer.class_weights", trainer.class_weights, CLASS_WEIGHTS)
+    smoothing, patience = trainer.label_smoothing, trainer.patience
+    expect(0 <= smoothing < 1, "trainer.label_smoothing", "in [0, 1)", smoothing)
+    expect(patience is None or patience >= 1, "trainer.patience", "at least 1 epoch, or null", patience)
     expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
     # `all` and `latest` are others to the report.
     named = config.sweep is None or re.fullmatch(r"(?!(all|latest)$)\w[\w.+-]{0,59}", config.sweep)
@@ -76,6 +82,9 @@ def check_values(config: "Config") -> None:
     expect(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", "0 or more", optimizer.warmup_epochs)
     expect(optimizer.step_epochs > 0, "optimizer.step_epochs", "over 0", optimizer.step_epochs)
     expect(optimizer.step_factor > 0, "optimizer.step_factor", "over 0", optimizer.step_factor)
+    clipnorm = optimizer.clipnorm
+    expect(clipnorm is None or clipnorm > 0, "optimizer.clipnorm", "over 0, or null", clipnorm)
+    expect("clipnorm" not in optimizer.keras, "optimizer.keras.clipnorm", "set as optimizer.clipnorm", optimizer.keras)
     averaged = optimizer.keras.get("use_ema", False)
     expect(
         not averaged, "optimizer.keras.use_ema", "false, as a run that was cut off could not go on with it", averaged

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -19,6 +19,7 @@ from leafexp.training.checkpoint import EpochRow
 from leafexp.training.clock import Clock, clocked
 from leafexp.training.kernels import faster
 from leafexp.training.layer_code import Untold
+from leafexp.training.loss import Loss
 from leafexp.training.phases import PlannedPhase
 from leafexp.training.record import Record
 
@@ -43,12 +44,14 @@ class Training:
         make_optimizer: gives a new optimizer for a learning-rate factor and a number of epochs.
         batch_size: images an optimizer step.
         seed: of the order of images.
+        loss: what is lowered.
         speed: how to compute it.
     """
 
     make_optimizer: Callable[[float, int], keras.Optimizer]
     batch_size: int
     seed: int = 0
+    loss: Loss = field(default_factory=Loss)
     speed: Speed = Speed()
 
 
@@ -58,12 +61,13 @@ class Fit:
 
     Attributes:
         history: one row an epoch: epoch (from 1), phase, timestamp, and the metrics of names.EPOCH_METRICS.
-        phases: one row a phase: what learned, its epochs, batch norm, parameter counts and frozen prefix.
+        phases: one row a phase: what learned, its epochs as trained, batch norm, parameter counts and frozen prefix.
         best_epoch: the epoch with the highest validation accuracy, of equals the lowest validation loss.
         total_seconds: wall time from the start of the first epoch to the end of the last; of a run that was taken up
             again, what each epoch that counts took, and the start of each phase that was begun anew.
         learner: the part of the model behind the last phase's frozen prefix; the model where there is none.
         seen: what the learner takes in place of photos: the images with the prefix's outputs.
+        stopped_early: whether patience ended the last phase before its planned epochs.
     """
 
     history: pd.DataFrame
@@ -72,6 +76,7 @@ class Fit:
     total_seconds: float
     learner: keras.Model
     seen: Dataset
+    stopped_early: bool = False
 
     @property
     def steady_compute_seconds(self) -> float:
@@ -105,7 +110,7 @@ def fit(model: keras.Model, plan: list[PlannedPhase], dataset: Dataset, training
         momentum = freeze.apply(model, planned.phase, steps)
         clock.begin_phase()
         record.begin_phase(model)
-        if record.epochs < first + planned.epochs:
+        if record.epochs < first + planned.epochs and not record.no_better(planned):
             before = freeze.frozen_checksum(model)
             part = _learning(model, dataset, training)
             # Features of photos that are not trained or validated on are no part of training, though made along.
@@ -120,7 +125,9 @@ def fit(model: keras.Model, plan: list[PlannedPhase], dataset: Dataset, training
     # Looked up anew: the best epoch may lie in a phase that had other weights before the cut.
     part, progress = _learning(model, dataset, training), record.progress
     history, phases = pd.DataFrame(progress.history), pd.DataFrame(progress.phases)
-    return Fit(history, phases, progress.best_epoch, progress.seconds, part.model, part.seen)
+    phases["epochs"] = phases["phase"].map(history["phase"].value_counts())
+    stopped_early = record.epochs < first
+    return Fit(history, phases, progress.best_epoch, progress.seconds, part.model, part.seen, stopped_early)
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ def _train_phase(
     part: _Part, planned: PlannedPhase, first: int, training: Training, record: Record, clock: Clock
 ) -> None:
     """Train the epochs of a phase, which begins after epoch `first`, that are not recorded yet."""
-    learner, seen, speed = part.model, part.seen, training.speed
+    learner, seen, loss, speed = part.model, part.seen, training.loss, training.speed
     begin, end = max(first, record.epochs), first + planned.epochs
     steps = steps_per_epoch(seen, training.batch_size)
     optimizer = training.make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
@@ -192,10 +199,10 @@ def _train_phase(
     optimizer.exclude_from_weight_decay([weight for weight in learner.trainable_weights if weight.ndim == 1])
     # Variables that the first step makes have TensorFlow trace it twice, 14 s each for MobileNetV2: so the metric
     # is an object, whose variables are there already, and the optimizer is built.
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name=names.ACCURACY)
+    accuracy = loss.accuracy()
     learner.compile(
         optimizer=optimizer,
-        loss="sparse_categorical_crossentropy",
+        loss=loss.function,
         metrics=[accuracy],
         # On flat features a step takes a millisecond, less than coming back from TensorFlow after it.
         steps_per_execution=steps if seen.pixels.ndim == 2 else 1,
@@ -204,16 +211,16 @@ def _train_phase(
     if begin > first:
         for variable, value in zip(optimizer.variables, record.progress.optimizer, strict=True):
             variable.assign(value)
-    batches = training_batches(seen, training.batch_size, training.seed, begin, end - begin)
+    batches = loss.training(training_batches(seen, training.batch_size, training.seed, begin, end - begin), seen)
     with faster(learner, speed.fused_batch_norm, speed.pointwise_matmul), freeze.standing_still(learner):
         learner.fit(
             clocked(batches, clock.waited),
-            validation_data=evaluation_batches(seen, "validation", training.batch_size),
+            validation_data=loss.validation(evaluation_batches(seen, "validation", training.batch_size), seen),
             initial_epoch=begin,
             epochs=end,
             steps_per_epoch=steps,
             shuffle=False,  # the batches come in this epoch's order
-            callbacks=[_Epochs(planned.name, record, clock)],
+            callbacks=[_Epochs(planned, record, clock)],
             verbose=0,
         )
 
@@ -221,9 +228,9 @@ def _train_phase(
 class _Epochs(keras.callbacks.Callback):
     """Carries the epochs of a phase, with their times, into the record."""
 
-    def __init__(self, phase: str, record: Record, clock: Clock) -> None:
+    def __init__(self, planned: PlannedPhase, record: Record, clock: Clock) -> None:
         super().__init__()
-        self.phase = phase
+        self.planned = planned
         self.record = record
         self.clock = clock
 
@@ -235,7 +242,7 @@ class _Epochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         times = self.clock.end_epoch()
-        row: EpochRow = {"epoch": epoch + 1, "phase": self.phase, names.TIMESTAMP: int(time.time() * 1000)}
+        row: EpochRow = {"epoch": epoch + 1, "phase": self.planned.name, names.TIMESTAMP: int(time.time() * 1000)}
         row |= {name: float(value) for name, value in (logs or {}).items() if name in names.EPOCH_METRICS}
         row |= {**times, names.LEARNING_RATE: float(self.model.optimizer.learning_rate)}
         loss, val_loss = float(row[names.LOSS]), float(row[names.VAL_LOSS])
@@ -246,3 +253,4 @@ class _Epochs(keras.callbacks.Callback):
                 f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}."
             )
         self.record.end_epoch(row, self.clock.seconds, self.model.optimizer)
+        self.model.stop_training = self.record.no_better(self.planned)

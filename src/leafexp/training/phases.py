@@ -34,15 +34,20 @@ class Phase:
 
 @dataclass(frozen=True)
 class PlannedPhase:
-    """A phase with its name and its number of epochs."""
+    """A phase with its name and its number of epochs.
+
+    Attributes:
+        patience: it ends earlier, after so many epochs that are no better than its best one; None: it does not.
+    """
 
     name: str
     epochs: int
     phase: Phase
+    patience: int | None = None
 
 
-def plan(phases: Mapping[str, Phase], epochs: int, pretrained: bool) -> list[PlannedPhase]:
-    """The phases a run goes through, in order; their epochs add up to `epochs`.
+def plan(phases: Mapping[str, Phase], epochs: int, pretrained: bool, patience: int | None = None) -> list[PlannedPhase]:
+    """The phases a run goes through, in order; their epochs add up to `epochs`, and the last one has the patience.
 
     Without pretrained weights there is nothing to warm up to or to protect, so the run goes straight to the last
     phase, at the full learning rate.
@@ -50,7 +55,7 @@ def plan(phases: Mapping[str, Phase], epochs: int, pretrained: bool) -> list[Pla
     items = list(phases.items())
     last_name, last = items[-1]
     if not pretrained:
-        return [PlannedPhase(last_name, epochs, replace(last, learning_rate_factor=1.0))]
+        return [PlannedPhase(last_name, epochs, replace(last, learning_rate_factor=1.0), patience)]
     planned = []
     left = epochs
     for name, phase in items[:-1]:
@@ -59,7 +64,7 @@ def plan(phases: Mapping[str, Phase], epochs: int, pretrained: bool) -> list[Pla
         if given > 0:
             planned.append(PlannedPhase(name, given, phase))
             left -= given
-    return [*planned, PlannedPhase(last_name, left, last)]
+    return [*planned, PlannedPhase(last_name, left, last, patience)]
 
 
 def adapted_momentum(steps_per_epoch: int) -> float:

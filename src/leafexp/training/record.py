@@ -6,6 +6,7 @@ import keras
 
 from leafexp import names
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
+from leafexp.training.phases import PlannedPhase
 
 
 class Record:
@@ -63,6 +64,13 @@ class Record:
             progress.optimizer = [variable.numpy() for variable in optimizer.variables]
             self._checkpoint.save(progress)
         self._on_epoch(row)
+
+    def no_better(self, planned: PlannedPhase) -> bool:
+        """Whether the phase has run out of patience: that many epochs have followed its best one."""
+        ranks = [rank(row) for row in self.progress.history if row["phase"] == planned.name]
+        if planned.patience is None or not ranks:
+            return False
+        return len(ranks) - 1 - ranks.index(max(ranks)) >= planned.patience
 
     def restore_best(self, model: keras.Model) -> None:
         """Give `model` the weights of the best epoch."""
