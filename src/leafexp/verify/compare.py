@@ -74,6 +74,7 @@ def compare(tracked: Tracked, again: Tracked) -> Comparison:
     decided = {name for name in again.metrics if name.startswith(_DECIDED_BY_TIES)} if other else set()
     both = [name for name in again.metrics if name in tracked.metrics and name not in decided]
     hashes = [tag for tag in _HASHES if tag in tracked.tags and tag in again.tags]
+    predictions, turned = _predictions(tracked.predictions, again.predictions, exact=not other)
     epochs, epochs_left_out = _epochs(tracked.epochs, again.epochs, same)
     parts = [
         Part("hashes of split and weights", len(hashes), list(_differing_tags(hashes, tracked.tags, again.tags))),
@@ -87,9 +88,10 @@ def compare(tracked: Tracked, again: Tracked) -> Comparison:
                 if not same(name, tracked.metrics[name], again.metrics[name])
             ],
         ),
-        _predictions(tracked.predictions, again.predictions, again.metrics if other else None),
+        predictions,
     ]
     left_out = [
+        *turned,
         *epochs_left_out,
         *_left_out(again.metrics.keys() - tracked.metrics.keys() - decided, "the tracked run does not have"),
         *_left_out(tracked.metrics.keys() - again.metrics.keys() - decided, "training again does not make"),
@@ -100,7 +102,7 @@ def compare(tracked: Tracked, again: Tracked) -> Comparison:
 
 def rounds_otherwise(tracked: Mapping[str, str], again: Mapping[str, str]) -> list[str]:
     """What rounds otherwise than when the run was tracked, in words."""
-    if all(tracked.get(tag) == again.get(tag) for tag in (names.IDENTITY, names.THREADS)):
+    if all(tag in tracked and tracked[tag] == again.get(tag) for tag in (names.IDENTITY, names.THREADS)):
         return []
     return [
         what if tag in tracked else f"{what} (not tracked)"
@@ -158,29 +160,26 @@ def _epochs(tracked: pd.DataFrame, again: pd.DataFrame, same: Same) -> tuple[Par
     ]
 
 
-def _predictions(tracked: pd.DataFrame | None, again: pd.DataFrame | None, counts: Mapping[str, float] | None) -> Part:
-    """The predictions, photo by photo; with `counts` within bounds, and without bit by bit."""
+def _predictions(tracked: pd.DataFrame | None, again: pd.DataFrame | None, exact: bool) -> tuple[Part, list[str]]:
+    """The predictions, photo by photo; where not every bit counts, labels, and how many turned."""
     if tracked is None or again is None:
-        return Part("predictions", 0, [f"{names.PREDICTIONS_FILE} can't be read"])
+        return Part("predictions", 0, [f"{names.PREDICTIONS_FILE} can't be read"]), []
     one, other = (table.set_index("path") for table in (tracked, again))
-    paths = one.index.union(other.index)
-    what = f"predictions of {counted(len(paths), 'photo')}"
+    what = f"predictions of {counted(len(one), 'photo')}" if exact else "labels of tested photos"
     if len(only := one.index.symmetric_difference(other.index)):
-        return Part(what, len(paths), [f"photo {path}: tested by one of the trainings alone" for path in only])
+        return Part(what, len(one), [f"photo {path}: tested by one of the trainings alone" for path in only]), []
     if list(one) != list(other):
-        return Part(what, len(paths), ["other classes or columns"])
+        return Part(what, len(one), ["the predictions are of other classes"]), []
     other = other.loc[one.index]
-    columns = ["label", "predicted"] if counts else list(one)
-    alike = (one[columns] == other[columns]) | (one[columns].isna() & other[columns].isna())
-    differing = one.index[~alike.all(axis=1)]
-    if counts and len(differing) / len(paths) <= accuracy_bound((one["label"] == one["predicted"]).mean(), len(paths)):
-        return Part(what, len(paths), [])
-    return Part(what, len(paths), [f"photo {path}: {_first(one.loc[path], other.loc[path])}" for path in differing])
-
-
-def _first(one: pd.Series, other: pd.Series) -> str:
-    column = next(name for name in one.index if one[name] != other[name])
-    return _difference(column, one[column], other[column])
+    columns = list(one) if exact else ["label"]
+    unlike = (one[columns] != other[columns]) & ~(one[columns].isna() & other[columns].isna())
+    first = unlike.idxmax(axis=1)[unlike.any(axis=1)].astype(str)  # of each photo the first column that differs
+    differences = [
+        f"photo {path}, {_difference(name, one[name][path], other[name][path])}"
+        for path, name in zip(first.index, first, strict=True)
+    ]
+    turned = (one["predicted"] != other["predicted"]).sum()
+    return Part(what, len(one), differences), [] if exact else [f"predictions: {turned} of {len(one)} are others"]
 
 
 def _differing_tags(tags: list[str], one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
