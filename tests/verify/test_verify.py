@@ -3,7 +3,6 @@
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from leafexp import names
 from leafexp.runs.cell import train
 from leafexp.settings.compose import check
 from leafexp.verify.__main__ import main
-from tests.conftest import CHECKOUT, write_photos
+from tests.conftest import write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -61,18 +60,16 @@ def store(made: Store, tmp_path: Path) -> Iterator[Store]:
     shutil.copytree(tmp_path / "mlruns", made.folder / "mlruns")
 
 
-def test_a_run_just_made_is_equal_bit_for_bit_and_stays_as_it_is(store: Store) -> None:
+def test_a_run_just_made_is_equal_bit_for_bit_and_stays_as_it_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = mlflow.MlflowClient(store.uri).get_run(store.run_id).to_dictionary()
-    done = subprocess.run(
-        [sys.executable, "-m", "leafexp.verify", store.run_id[:8], "--tracking-uri", store.uri, "--no-cache"],
-        cwd=store.folder, env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("\nNot compared: times and memory.\nEqual, bit for bit.\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ["XDG_CACHE_HOME"])  # the command sets another
+    assert store.verify(monkeypatch, "--no-cache", run_id=store.run_id[:8]) == 0
+    assert capsys.readouterr().out.endswith("\nNot compared: times and memory.\nEqual, bit for bit.\n")
     client = mlflow.MlflowClient(store.uri)
     assert client.get_run(store.run_id).to_dictionary() == before
-    assert [item.name for item in client.search_experiments()] == ["leafexp", "Default"]
+    assert {item.name for item in client.search_experiments()} == {"leafexp", "Default"}
 
 
 def test_a_run_of_an_earlier_version_is_configured_and_what_was_tampered_with_is_named(
