@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: study test test-slow test-long constraints clean
+.PHONY: study lint test test-slow test-long constraints clean
 
 study: $(VENV)/leafexp-installed
 	$(BIN)/python -m leafexp.train -m model=cnn,mnv2 freeze=frozen,unfrozen,partial
@@ -14,14 +14,16 @@ study: $(VENV)/leafexp-installed
 	@echo "The report with figures: reports/leafexp/report.html"
 	@echo "Every run, its curves and its model: $(BIN)/mlflow ui   (then open http://127.0.0.1:5000)"
 
-test: $(VENV)/leafexp-installed
+lint: $(VENV)/leafexp-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/leafexp-installed
-	$(BIN)/pytest -m "slow and not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not long"
 
 test-long: $(VENV)/leafexp-installed
 	$(BIN)/pytest -m long

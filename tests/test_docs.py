@@ -5,19 +5,20 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from leafexp.report.__main__ import make_parser
 from leafexp.settings.compose import check
 from tests.conftest import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
-PAGES = {page: (CHECKOUT / page).read_text() for page in ("README.md", "ARCHITECTURE.md")}
+PAGES = {page: (CHECKOUT / page).read_text() for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")}
 HEADERS = [line.removeprefix("# ") for file in (CHECKOUT / "conf" / "experiment").glob("*.yaml") for line in
            file.read_text().splitlines() if line.startswith("# python")]  # fmt: skip
 
 
 def shown_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", README + PAGES["CONTRIBUTING.md"], flags=re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -48,6 +49,8 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     elif words[1].startswith("benchmarks/"):
         source = (CHECKOUT / words[1]).read_text()
         assert all(f'"{word}"' in source for word in words[2:] if word != "PHOTOS")
+    elif ".venv/bin/pytest" in words:
+        assert (CHECKOUT / words[-1]).is_file()
     elif words[0] == "make":
         assert f"\n{words[1]}:" in (CHECKOUT / "Makefile").read_text()
     else:
@@ -73,3 +76,12 @@ def test_every_file_named_is_there(page: str) -> None:
         if name in made_by_runs or name.startswith("reports/"):
             continue
         assert any((CHECKOUT / root / name).exists() for root in ("", "src/leafexp", "conf")), name
+
+
+def test_hooks_check_what_make_lint_does() -> None:
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    assert lint
+    (repository,) = yaml.safe_load((CHECKOUT / ".pre-commit-config.yaml").read_text())["repos"]
+    commands = [line.removeprefix("$(BIN)/").removesuffix(" .") for line in lint[1].split()]
+    hooked = [word for hook in repository["hooks"] for word in hook["entry"].removeprefix("python -m ").split()]
+    assert hooked == [word for word in commands if word != "."]

@@ -132,7 +132,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: P
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = Sweep(tmp_path / "whole"), Sweep(tmp_path / "killed")
-    epochs = f"epochs={max(200, 25 * kills)}"
+    epochs = f"epochs={max(80, 25 * kills)}"
     code, out, err = whole.run(*GRID, epochs)
     assert code == 0, err
     moments = random.Random(kills)
@@ -206,7 +206,7 @@ def test_a_server_that_goes_away_and_comes_back_costs_no_epoch(tmp_path: Path) -
     server = Server(tmp_path, f"sqlite:///{tmp_path}/server.db")
     try:
         sweep = Sweep(tmp_path, server.uri)
-        process = sweep.start("epochs=400", "freeze=unfrozen")
+        process = sweep.start("epochs=120", "freeze=unfrozen")
         assert process.stdout
         for line in process.stdout:
             if line.startswith("  epoch 20/"):
@@ -220,12 +220,12 @@ def test_a_server_that_goes_away_and_comes_back_costs_no_epoch(tmp_path: Path) -
         (run,) = sweep.runs()
         assert run.info.status == "FINISHED"
         history = MlflowClient(server.uri).get_metric_history(run.info.run_id, names.VAL_LOSS)
-        assert [point.step for point in history] == list(range(1, 401))
-        code, out, err = sweep.run("epochs=400", "freeze=unfrozen")
+        assert [point.step for point in history] == list(range(1, 121))
+        code, out, err = sweep.run("epochs=120", "freeze=unfrozen")
         assert code == 0
         assert "1 finished before and skipped" in out
         server.stop()
-        code, out, err = sweep.run("epochs=400", "freeze=unfrozen")
+        code, out, err = sweep.run("epochs=120", "freeze=unfrozen")
         assert code == 2
         assert err.strip().startswith(f"The tracking server 127.0.0.1:{server.port} does not answer")
     finally:
@@ -248,7 +248,7 @@ def test_a_store_on_a_full_disk_keeps_what_it_has_and_the_run_goes_on_when_there
 ) -> None:
     sweep = Sweep(tmp_path, f"sqlite:///{small_disk}/mlflow.db")
     assert sweep.run("epochs=1", "freeze=unfrozen")[0] == 0
-    process = sweep.start("epochs=300", "freeze=unfrozen")
+    process = sweep.start("epochs=120", "freeze=unfrozen")
     assert process.stdout
     for line in process.stdout:
         if line.startswith("  epoch 10/"):
@@ -264,14 +264,14 @@ def test_a_store_on_a_full_disk_keeps_what_it_has_and_the_run_goes_on_when_there
     filler.unlink()
     before = {run.info.run_id: run.data.metrics.get(names.LOSS) for run in sweep.runs()}
     assert len(before) == 2
-    code, out, err = sweep.run("epochs=300", "freeze=unfrozen")
+    code, out, err = sweep.run("epochs=120", "freeze=unfrozen")
     assert code == 0, err
     assert "Going on with run" in out
     assert {run.info.run_id for run in sweep.runs()} == before.keys()
     assert [run.info.status for run in sweep.runs()] == ["FINISHED"] * 2
     longest = max(sweep.runs(), key=lambda run: metrics_of(run)[names.BEST_EPOCH] + int(run.data.params["epochs"]))
     history = MlflowClient(sweep.uri).get_metric_history(longest.info.run_id, names.LOSS)
-    assert [point.step for point in history] == list(range(1, 301))
+    assert [point.step for point in history] == list(range(1, 121))
 
 
 def test_a_store_that_can_only_be_read_is_said_at_once(tmp_path: Path, small_disk: Path) -> None:
@@ -351,14 +351,14 @@ def test_a_sweep_on_postgresql_that_is_killed_and_loses_its_connections_goes_on(
     sweep = Sweep(tmp_path, make_database(postgres, "sweep"))
     # Its files would else lie in the checkout.
     MlflowClient(sweep.uri).create_experiment("leafexp", artifact_location=(tmp_path / "mlruns").as_uri())
-    process = sweep.start("epochs=200", "freeze=unfrozen")
+    process = sweep.start("epochs=120", "freeze=unfrozen")
     assert process.stdout
     for line in process.stdout:
         if line.startswith("  epoch 10/"):
             break
     process.kill()
     process.communicate()
-    process = sweep.start("epochs=200", "freeze=unfrozen")
+    process = sweep.start("epochs=120", "freeze=unfrozen")
     assert process.stdout
     for line in process.stdout:
         if line.startswith("  epoch 40/"):
@@ -372,4 +372,4 @@ def test_a_sweep_on_postgresql_that_is_killed_and_loses_its_connections_goes_on(
     (run,) = sweep.runs()
     assert run.info.status == "FINISHED"
     history = MlflowClient(sweep.uri).get_metric_history(run.info.run_id, names.LOSS)
-    assert [point.step for point in history] == list(range(1, 201))
+    assert [point.step for point in history] == list(range(1, 121))

@@ -80,11 +80,11 @@ def test_a_run_that_lives_on_another_machine_is_left_alone_and_a_dead_one_taken_
     training = one.start("freeze=unfrozen", "epochs=100000")
     until(training, "epoch 5/")
     # Another command, longer than the silence: the run's heartbeat moves.
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         process = other.start("freeze=unfrozen", "epochs=1", f"seed={seed}")
         assert process.communicate(timeout=100)[0].count("Ended ") == 0
     by_seed = {run.data.tags[names.SEED]: run for run in one.runs()}
-    assert [by_seed[seed].info.status for seed in "0123"] == ["RUNNING", "FINISHED", "FINISHED", "FINISHED"]
+    assert [by_seed[seed].info.status for seed in "012"] == ["RUNNING", "FINISHED", "FINISHED"]
     assert by_seed["0"].data.tags[names.HOST] == "one"
     training.kill()  # and the process in it
     training.communicate()
@@ -130,18 +130,18 @@ def test_a_run_that_was_taken_over_stops_and_writes_nothing_more(tmp_path: Path)
 
 def test_a_store_that_another_program_locks_for_long_is_waited_for(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    process = sweep.start("epochs=200", "freeze=unfrozen")
+    process = sweep.start("epochs=100", "freeze=unfrozen")
     until(process, "epoch 5/")
     with closing(sqlite3.connect(tmp_path / "mlflow.db", timeout=30, isolation_level=None)) as database:
         database.execute("begin exclusive")
-        time.sleep(45)
+        time.sleep(30)  # MLflow itself waits 20
         database.execute("rollback")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert "The tracking store is locked by another program" in out + err
     (run,) = sweep.runs()
     history = MlflowClient(sweep.uri).get_metric_history(run.info.run_id, names.LOSS)
-    assert [point.step for point in history] == list(range(1, 201))
+    assert [point.step for point in history] == list(range(1, 101))
 
 
 OLDER = """

@@ -93,6 +93,11 @@ def without_section(name: str) -> str:
     return rest if in_section(rest) == name else f"{section}_{rest}"
 
 
+def takes(metric: str) -> bool:
+    """Whether the metric is of time or memory, which no two runs have alike."""
+    return in_section(metric).startswith(("timing/", "memory/"))
+
+
 # Tags.
 ROW = "row"  # the row's name in the comparison, for example MobileNetV2_partial
 MODEL = "model"
@@ -108,6 +113,7 @@ TEST_HASH = "test_hash"  # of the test photos: accuracies compare where it is eq
 WEIGHTS_SOURCE = "weights_source"  # in words: "none (random)", "ImageNet, Keras host", ...
 WEIGHTS_SHA256 = "weights_sha256"
 LIBRARIES = "libraries"  # the versions of those that compute
+ARITHMETIC = "arithmetic"  # what of the machine decides how sums are rounded; earlier versions did not write it
 THREADS = "threads"  # that a run computed with; another number rounds sums otherwise
 PREFIX_REUSED = "prefix_reused"  # "true": an earlier run had computed frozen layers of this one
 PRETRAINED = "pretrained"  # "true" or "false"

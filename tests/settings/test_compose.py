@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from leafexp.errors import UserError
 from leafexp.paths import CONF_DIR
-from leafexp.settings.compose import check
+from leafexp.settings.compose import check, recompose
 from leafexp.settings.help import help_text
 
 MISTAKES = {
@@ -142,3 +143,22 @@ def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], code: int,
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert len(said) == (1 if code else 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["model=cnn", "freeze=partial", "optimizer=sgd", "epochs=3"], ["row=simple_cnn"]]
+)
+def test_a_tracked_configuration_gives_itself_and_lacking_keys_are_as_today(words: list[str]) -> None:
+    config = check([*words, "data.classes=[a,b]", "+optimizer.keras.clipnorm=1.5", "model.name=own", "data.name=mine"])
+    tracked = asdict(config)
+    del tracked["tracking"]
+    assert recompose(tracked) == config
+    del tracked["trainer"]["precision"], tracked["data"]["groups"], tracked["optimizer"]["warmup_epochs"]
+    assert recompose(tracked) == config
+    # A network's value that is not there was not set.
+    del tracked["optimizer"]["keras"]["clipnorm"]
+    assert "clipnorm" not in recompose(tracked).optimizer.keras
+    with pytest.raises(UserError, match="no key 'trainer.batches'"):
+        recompose({**tracked, "trainer": {"batches": 3}})
+    with pytest.raises(UserError, match="epochs must be at least 1"):
+        recompose({**tracked, "epochs": 0})

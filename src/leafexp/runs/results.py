@@ -7,6 +7,7 @@ import keras
 import pandas as pd
 
 from leafexp import names
+from leafexp.arithmetic import arithmetic
 from leafexp.audit import probes
 from leafexp.audit.findings import remarks, sizes
 from leafexp.data.dataset import Dataset
@@ -41,7 +42,7 @@ def track(
     last_phase = fitted.phases.iloc[-1]
     trainable, non_trainable = last_phase[names.PARAMS_TRAINABLE], last_phase[names.PARAMS_NON_TRAINABLE]
     reused = fitted.phases[names.PREFIX_REUSED_SECONDS].gt(0).any()
-    run.log_tags({names.PREFIX_REUSED: str(reused).lower()})
+    run.log_tags({names.PREFIX_REUSED: str(reused).lower(), names.ARITHMETIC: ", ".join(arithmetic())})
     scores = evaluation.score(predictions, dataset.classes)
     run.log_results(
         {

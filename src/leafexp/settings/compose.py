@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +18,8 @@ from leafexp.paths import CONF_DIR, ROOT
 from leafexp.settings.schema import Config
 from leafexp.settings.values import check_values
 from leafexp.stores import scrubbed
+
+GROUPS = ("model", "freeze", "optimizer", "data")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 
@@ -75,6 +78,27 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
                     "Give one command for each."
                 )
     return config
+
+
+def recompose(tracked: Mapping[str, Any]) -> Config:
+    """The configuration of a run as any version tracked it; what that version had no key for is as it is today.
+
+    Raises:
+        UserError: it has a key that this version does not have, or a value that this version does not take.
+    """
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        known = GlobalHydra.instance().config_loader()
+        named = {group: str(tracked[group].get("name")) for group in GROUPS if isinstance(tracked.get(group), Mapping)}
+        own = {group: name for group, name in named.items() if name in known.get_group_options(group)}
+        composed, _ = _compose([], [f"{group}={name}" for group, name in own.items()])
+        today = OmegaConf.to_container(composed, resolve=True)
+        assert isinstance(today, dict)
+        settings = dict(today)
+        for key, value in tracked.items():
+            # Deeper nodes, such as a network's values, are whole: a key that is not there was not set.
+            kept = today.get(key) if key not in named or key in own else None
+            settings[key] = {**kept, **value} if isinstance(kept, Mapping) and isinstance(value, Mapping) else value
+        return load(OmegaConf.create(settings))
 
 
 def tracking_uri(overrides: Sequence[str], config_dir: str | None = None) -> str | None:

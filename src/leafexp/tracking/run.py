@@ -107,7 +107,12 @@ class TrackedRun:
             if sweep in names.sweeps_of(other.data.tags[names.SWEEP]) and of_data(other.data.params) == of_data(params):
                 listed = mlflow.artifacts.load_text(f"{other.info.artifact_uri}/{names.SPLIT_FILE}")
                 before = pd.read_csv(io.StringIO(listed), dtype=str).set_index("path")["sha256"]
-                raise UserError(_difference(before, table.set_index("path")["sha256"]))
+                raise UserError(
+                    "The photos are not those of this sweep's earlier runs "
+                    f"({changes(before, table.set_index('path')['sha256'])}).\n"
+                    "Put them back and give the same command again, or start a sweep of its own for the photos as "
+                    "they are now."
+                )
 
     def log_data(
         self, table: pd.DataFrame, skipped: pd.DataFrame, name: str, source: str, hashes: Mapping[str, str]
@@ -274,7 +279,8 @@ def _beat(run: TrackedRun, silent: threading.Event) -> None:
             log.debug("No heartbeat: %s", first_line(error))  # the next one may get through
 
 
-def _difference(before: pd.Series, now: pd.Series) -> str:
+def changes(before: pd.Series, now: pd.Series) -> str:
+    """Which photos changed, went or came, five of each named; both are checksums by path."""
     both = before.index.intersection(now.index)
     kinds = {
         "changed": both[before[both] != now[both]],
@@ -286,7 +292,4 @@ def _difference(before: pd.Series, now: pd.Series) -> str:
         for kind, paths in kinds.items()
         if len(paths)
     ]
-    return (
-        f"The photos are not those of this sweep's earlier runs ({'; '.join(found) or 'other labels'}).\n"
-        "Put them back and give the same command again, or start a sweep of its own for the photos as they are now."
-    )
+    return "; ".join(found) or "other labels"

@@ -17,7 +17,7 @@ from leafexp.errors import UserError
 from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
-from leafexp.report.read.settings import with_missing_settings
+from leafexp.report.read.settings import missing_settings
 from leafexp.report.read.store import ask, no_garbage_collection, open_client
 from leafexp.stores import scrubbed, shown
 from leafexp.wording import counted, one_line
@@ -118,7 +118,11 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     """
     client = open_client(tracking_uri)
     found = read_runs(client, experiment, tracking_uri)
-    runs = with_missing_settings([run for run in found if all(run.tags.get(mark) for mark in MARKS)])
+    ours = [run for run in found if all(run.tags.get(mark) for mark in MARKS)]
+    runs = [
+        replace(run, params={**run.params, **assumed}, assumed=assumed)
+        for run, assumed in zip(ours, missing_settings([run.params for run in ours]), strict=True)
+    ]
     foreign = len(found) - len(runs)
     if not runs:
         but = f" (but {counted(foreign, 'run')} of something else)" if foreign else ""

@@ -2,16 +2,12 @@
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from leafexp import names
 from leafexp.paths import CONF_DIR
-
-if TYPE_CHECKING:
-    from leafexp.report.read.collect import Run
 
 GROUPS = ("model", "freeze", "optimizer", "data")
 # Dictionaries that a user may add keys to: a key that is not there was not set.
@@ -40,37 +36,36 @@ def same_value(one: str, other: str) -> bool:
         return False
 
 
-def with_missing_settings(runs: Sequence["Run"]) -> list["Run"]:
-    """The runs; a setting that a run lacks, as its version did not have it yet, counts as its default.
+def missing_settings(runs: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """For each run, by its parameters, the settings that its version did not have yet, with what they count as.
 
-    Where conf/ knows no default, it counts as the value of the other runs if they all have the same. What was filled in
-    is in `assumed`.
+    That is their default; where conf/ knows none, the value of the other runs if they all have the same.
     """
     values: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        for key, value in run.params.items():
+    for params in runs:
+        for key, value in params.items():
             if not key.startswith((*names.NOT_CONFIGURATION, *_OPEN)) and key not in _ALWAYS_LOGGED:
-                values.setdefault((key, _option(run, key)), set()).add(value)
-    return [_filled(run, values) for run in runs]
+                values.setdefault((key, _option(params, key)), set()).add(value)
+    return [_assumed(params, values) for params in runs]
 
 
-def _filled(run: "Run", values: Mapping[tuple[str, str], set[str]]) -> "Run":
+def _assumed(params: Mapping[str, str], values: Mapping[tuple[str, str], set[str]]) -> dict[str, str]:
     assumed = {}
     for (key, option), others in values.items():
-        if key in run.params or option != _option(run, key) or not _belongs(key, run.params):
+        if key in params or option != _option(params, key) or not _belongs(key, params):
             continue
-        default = defaults(run.params).get(key)
+        default = defaults(params).get(key)
         if default is not None:
             assumed[key] = next((value for value in others if same_value(value, default)), default)
         elif len(others) == 1:
             (assumed[key],) = others
-    return replace(run, params={**run.params, **assumed}, assumed=assumed) if assumed else run
+    return assumed
 
 
-def _option(run: "Run", key: str) -> str:
-    """The option of the key's group that the run has; a key is expected of runs with the same."""
+def _option(params: Mapping[str, str], key: str) -> str:
+    """The option of the key's group that a run has; a key is expected of runs with the same."""
     group = key.partition(".")[0]
-    return run.params.get(f"{group}.name", "") if group in GROUPS else ""
+    return params.get(f"{group}.name", "") if group in GROUPS else ""
 
 
 def _belongs(key: str, params: Iterable[str]) -> bool:

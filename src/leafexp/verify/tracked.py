@@ -1,0 +1,106 @@
+"""A run as it is tracked: found by its id, and read whole."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from leafexp import names
+from leafexp.errors import UserError
+from leafexp.report.read.artifacts import parse_predictions, read_texts
+from leafexp.report.read.history import read_curves
+from leafexp.report.read.store import ask
+
+_MOST_EXPERIMENTS = 10_000
+_FEWEST_LETTERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """A finished run.
+
+    Attributes:
+        run_id: its id in MLflow.
+        tags: all its tags.
+        metrics: what it has one value of, by name; without times and memory.
+        epochs: a row an epoch (index from 1), a column an epoch metric; without times.
+        predictions: of the test photos, a row each; None where the file can't be read.
+        artifacts: the address of its files.
+    """
+
+    run_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    epochs: pd.DataFrame
+    predictions: pd.DataFrame | None
+    artifacts: str
+
+    @property
+    def label(self) -> str:
+        """How it is called on the terminal."""
+        return f"{self.run_id[:8]} ({self.tags.get(names.ROW, '')}, seed {self.tags.get(names.SEED, '?')})"
+
+
+def find(client: Any, run_id: str) -> Tracked:
+    """The finished run with this id, or with the only id that begins so.
+
+    Raises:
+        UserError: there is none or there are several, it is not leafexp's, or it is not finished.
+    """
+    if not re.fullmatch(rf"[0-9A-Za-z]{{{_FEWEST_LETTERS},}}", run_id):
+        raise UserError(
+            f"The id of a run, or its first {_FEWEST_LETTERS} letters at least, is expected; got {run_id!r}."
+        )
+    asked = "Can't read the tracking store"
+    experiments = ask(asked, client.search_experiments, max_results=_MOST_EXPERIMENTS)
+    begins_so = f"attributes.run_id LIKE '{run_id}%'"
+    ids = [experiment.experiment_id for experiment in experiments]
+    found = ask(asked, client.search_runs, experiment_ids=ids, filter_string=begins_so, max_results=3) if ids else []
+    if not found:
+        raise UserError(
+            f"There is no run {run_id} in the store. `mlflow ui` and the report's page show the ids of runs."
+        )
+    if len(found) > 1:
+        raise UserError(f"{run_id} begins the ids of several runs, such as {found[0].info.run_id}. Give more of it.")
+    (run,) = found
+    tags = run.data.tags
+    if names.MODEL not in tags or names.FREEZE not in tags:
+        raise UserError(f"Run {run.info.run_id} was not made by leafexp.train.")
+    if run.info.status != "FINISHED":
+        raise UserError(
+            f"Run {run.info.run_id} is not finished ({run.info.status.lower()}), so there is nothing to compare with.\n"
+            f"To finish it: {tags.get(names.COMMAND, 'give its command again')}"
+        )
+    metrics = {names.without_section(name): value for name, value in run.data.metrics.items()}
+    curves = ask(asked, read_curves, client=client, runs={run.info.run_id: run.data.metrics})[run.info.run_id]
+    texts = read_texts([run.info.artifact_uri], names.PREDICTIONS_FILE, client.tracking_uri)
+    return Tracked(
+        run.info.run_id,
+        {**tags, names.ROW: tags.get(names.ROW, run.info.run_name or "")},
+        {name: value for name, value in metrics.items() if name not in names.EPOCH_METRICS and not names.takes(name)},
+        curves[[name for name in curves if not names.takes(name)]],
+        parse_predictions(texts)[0],
+        run.info.artifact_uri,
+    )
+
+
+def settings(run: Tracked, tracking_uri: str) -> dict[str, Any]:
+    """The configuration that the run was made with, without where it is kept.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    (text,) = read_texts([run.artifacts], names.CONFIG_FILE, tracking_uri)
+    try:
+        found = yaml.safe_load(text or "")
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{names.CONFIG_FILE} of run {run.run_id} can't be read. "
+            "If the store's folder was moved: python -m leafexp.relocate"
+        )
+    return {key: value for key, value in found.items() if key != "tracking"}
