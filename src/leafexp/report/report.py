@@ -9,8 +9,10 @@ from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, compare
 from leafexp.report.evidence.factors import Effect, effects
 from leafexp.report.evidence.intervals import Estimate, accuracy
+from leafexp.report.evidence.together import Together
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
+from leafexp.report.rows.predictions import answered_together
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows, of_one_arm, shipped_as, with_shared_settings
 from leafexp.report.say.answer import Answer, answer, of_settings
 from leafexp.report.say.caveats import Caveat, caveats
@@ -35,6 +37,8 @@ class Report:
         answers: the answer of each group of rows that share photos and settings, `main`'s first, with its rows.
         caveats: the gravest first.
         questions: Q1 to Q3; in a study of one arm's settings, how the rows learned.
+        together: of each row by label, the accuracies of answers of several networks or photos; rows without such
+            answers lack, and controls.
         phases: of each row by label, how it was trained, as phases.csv has it; rows whose file can't be read lack.
     """
 
@@ -47,6 +51,7 @@ class Report:
     answers: tuple[tuple[tuple[Row, ...], Answer], ...]
     caveats: tuple[Caveat, ...]
     questions: tuple[Question, ...]
+    together: dict[str, Together]
     phases: dict[str, pd.DataFrame]
 
     @property
@@ -95,6 +100,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
         answers,
         caveats(rows, comparisons, selection),
         questions,
+        _together(rows),
         _phases(rows, tracking_uri),
     )
 
@@ -103,6 +109,15 @@ def accuracies(rows: Sequence[Row]) -> dict[str, Estimate]:
     """The accuracy of each row by label, with its 95 % interval; rows whose predictions can't be used lack."""
     seen = {row.label: row.outcomes for row in rows}
     return {label: accuracy(known.right, known.leaves) for label, known in seen.items() if known is not None}
+
+
+def _together(rows: Sequence[Row]) -> dict[str, Together]:
+    known = {
+        row.label: answered_together(row.tested, row.outcomes)
+        for row in rows
+        if not row.control and row.tested is not None and row.outcomes is not None
+    }
+    return {label: found for label, found in known.items() if found and (found.by_networks or found.by_leaf)}
 
 
 def _phases(rows: Sequence[Row], tracking_uri: str) -> dict[str, pd.DataFrame]:

@@ -141,6 +141,18 @@ def by_class(report: Report) -> Classes:
     return Classes(recalls, best, recall_differences(best[0].outcomes, best[1].outcomes, _labels(best[0])))
 
 
+def together(report: Report) -> list[dict[str, Any]]:
+    """The rows of `main` whose networks or photos can answer together: texts."""
+    lines = []
+    for row in report.main:
+        if (found := report.together.get(row.label)) is None:
+            continue
+        alone = report.accuracies[row.label]
+        shares = {"alone": alone, "networks": found.by_networks, "leaf": found.by_leaf, "both": found.by_both}
+        lines.append({"row": row, "found": found, **{name: _with_interval(share) for name, share in shares.items()}})
+    return lines
+
+
 def confusions(rows: Sequence[Row]) -> list[Sentence]:
     """The pairs of classes that are most often taken for each other, with how often each row did."""
     counts = [(row, confusion(row.tested)) for row in rows if not row.control and row.tested is not None]
@@ -160,6 +172,10 @@ def matched(rows: Sequence[Row]) -> dict[str, Any]:
         return {}
     shown = table.drop(columns="arm").map(lambda value: percent(float(value)) if value == value else "-")
     return {"columns": list(shown.columns), "lines": list(zip(table["arm"], shown.to_numpy().tolist(), strict=True))}
+
+
+def _with_interval(found: Estimate | None) -> str:
+    return f"{percent(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f})" if found else "-"
 
 
 def _signed(found: Gap | Estimate) -> str:

@@ -88,6 +88,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
             (row, f"{item.log_loss:.3f}", *map(percent, (item.error, item.by_chance, trust.at_share(item, 0.8))))
             for row, item in trusted.items()
         ],
+        together=details.together(report),
         matched=details.matched(report.main),
         effects=list(zip(report.effects, effects_said(report.effects), strict=True)),
         in_short=in_short,

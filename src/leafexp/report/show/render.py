@@ -116,6 +116,7 @@ def as_json(report: Report, table: pd.DataFrame) -> str:
                 **line,
                 "name": row.name,
                 "estimate": report.accuracies.get(row.label),
+                "together": report.together.get(row.label),
                 "settings": row.settings,
                 "runs": {run.run_id: run.metrics for run in row.runs},
                 "curve": curve(row).to_dict("list"),
