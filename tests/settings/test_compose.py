@@ -42,7 +42,7 @@ MISTAKES = {
     ("optimizer.learning_rate=nan",): "optimizer.learning_rate must be a finite number; got nan.",
     ("model=cnn", "model.network.filters=[8,inf]"): "model.network.filters must be a finite number; got [8, inf].",
     ("seed=5000000000",): "seed must be in [0, 2147483647]; got 5000000000.",
-    ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295]; got -1.",
+    ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295], or null; got -1.",
     ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
     ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
     ("data.white=0.5",): "data.white=0.5: Value '0.5' of type 'float' could not be converted to Integer",
