@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from leafexp.errors import UserError
 from leafexp.paths import CONF_DIR
-from leafexp.settings.compose import check
+from leafexp.settings.compose import check, planned
 from leafexp.settings.help import help_text
 
 MISTAKES = {
@@ -26,6 +27,10 @@ MISTAKES = {
     ("optimizer.schedule=cosin",): "no optimizer.schedule=cosin. Did you mean cosine?",
     ("freeze.phases.head.batch_norm=trian",): "Did you mean train?",
     ("freeze.phases.head.batch_norm_momentum=1.5",): "must be in [0, 1), auto or null; got 1.5",
+    ("data.folds=2",): "data.folds must be at least 3, or null; got 2.",
+    ("data.fold=0",): "data.fold must be null where data.folds is not set; got 0.",
+    ("data.folds=5", "data.fold=5"): "data.fold must be from 0 to 4; got 5.",
+    ("data.folds=3,5",): "data.folds takes one number: a command trains all of its folds.",
     ("data=folder",): "data.path must be set with data=folder",
     ("data=folder", "data.path=/nowhere"): "data.path=/nowhere does not exist",
     ("data.group_pattern='['",): "not a regular expression",
@@ -137,3 +142,32 @@ def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], code: int,
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert len(said) == (1 if code else 0)
     assert not list(tmp_path.iterdir())
+
+
+def test_folds_that_nobody_names_are_all_trained(tmp_path: Path) -> None:
+    every = "data.fold=0,1,2,3,4"
+    assert planned(["data.folds=5", "seed=0,1"])[1] == every
+    assert planned(["experiment=every_photo"])[1] == every
+    assert planned(["experiment=every_photo", "data.folds=3"])[1] == "data.fold=0,1,2"
+    for named in (["data.fold=2"], ["data.fold=1,3"]):
+        assert planned(["data.folds=5", *named])[1] is None
+    assert planned(["experiment=every_photo", "data.folds=null"])[1] is None
+    assert planned(["seed=0,1"])[1] is None
+    for swept, expected in (("data.folds: 4", "data.fold=0,1,2,3"), ("data.folds: 4\n      data.fold: 0,1", None)):
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      {swept}\n"
+        (tmp_path / "experiment" / "mine.yaml").write_text(text)
+        assert planned(["experiment=mine"], str(tmp_path))[1] == expected
+
+
+def test_the_partition_follows_the_seed_and_one_split_does_not() -> None:
+    found = [check(words).data.split_seed for words in (["seed=3"], ["seed=3", "data.folds=5"])]
+    assert found == [0, 3]
+    assert check(["seed=3", "data.folds=5", "data.split_seed=0"]).data.split_seed == 0
+
+
+def test_every_photo_has_the_arms_as_they_ship() -> None:
+    params = yaml.safe_load((CONF_DIR / "experiment" / "every_photo.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert params["row"] == "simple_cnn,mnv2_frozen,mnv2_top,mnv2_whole"
+    for row, freeze in (("mnv2_top", "partial"), ("mnv2_whole", "unfrozen")):
+        assert check([f"row={row}"]) == check([f"freeze={freeze}"])

@@ -27,9 +27,10 @@ class Incomplete:
     folds: int
 
     def __str__(self) -> str:
-        lacking = ", ".join(map(str, self.missing))
-        number = f"fold {lacking} is" if len(self.missing) == 1 else f"folds {lacking} are"
-        return f"{self.row}, seed {self.seed}: {number} not finished, of {self.folds}"
+        lacking = " and ".join(", ".join(map(str, self.missing)).rsplit(", ", 1))
+        return (
+            f"{self.row}, seed {self.seed}, lacks fold{'s' if len(self.missing) > 1 else ''} {lacking} of {self.folds}"
+        )
 
 
 def whole_replicates(runs: Sequence["Run"]) -> tuple[list["Run"], tuple[Incomplete, ...]]:

@@ -69,7 +69,7 @@ def of_a_replicate(rows: Sequence[Row]) -> str:
     if folds == {0}:
         return ""
     several = f"takes {folds.pop()} times as long" if len(folds) == 1 else "takes as many times as long as it has folds"
-    return f" Times are of one network; to test every photo {several}."
+    return f"Times are of one network; to test every photo {several}."
 
 
 def _reused(run: Run) -> float:

@@ -113,7 +113,7 @@ def time_caption(rows: Sequence[Row]) -> str:
     whole = len(trained) == 1 and min(trained) == int(min(trained))
     each = f", {counted(min(trained), 'epoch')} each" if whole else ""
     lines = " Thin lines: from the shortest to the longest network." if any(len(row.runs) > 1 for row in rows) else ""
-    return f"As each would take alone{each}, on one machine.{lines}{timing.of_a_replicate(rows)}"
+    return f"As each would take alone{each}, on one machine.{lines} {timing.of_a_replicate(rows)}".rstrip()
 
 
 def calibrations(rows: Sequence[Row]) -> dict[Row, Calibration]:
