@@ -182,8 +182,8 @@ def test_a_photo_that_two_folds_test_makes_the_row_unusable() -> None:
 
 
 def test_a_command_that_would_tell_has_the_folds_and_names_none() -> None:
-    (row,) = make_rows(folded_runs(replace(DESIGN, arms=1)))
+    (row,) = make_rows([run for run in folded_runs(replace(DESIGN, arms=1)) if run.params["seed"] != "0"])
     command = "".join(map(text_of, would_tell([row], "model=cnn freeze=unfrozen")))
     assert "data.folds=5" in command
-    assert "seed=0,1,2" in command
+    assert "seed=1,2" in command
     assert not re.search(r"data\.fold=|split_seed", command)

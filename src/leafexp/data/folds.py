@@ -71,6 +71,8 @@ def _drawn(counts: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
 
     Args:
         counts: photos: index group, a column per class.
+        folds: how many.
+        seed: of the order of groups that are alike.
     """
     group, label = np.nonzero(counts.to_numpy())
     times = 2 ** np.log2(counts.to_numpy()[group, label]).astype(int)
