@@ -96,8 +96,8 @@ class Sweep:
         return arrays
 
 
-def cell(run: Run) -> tuple[str, str]:
-    return run.data.tags[names.ROW], run.data.tags[names.SEED]
+def cell(run: Run) -> tuple[str, str, str]:
+    return run.data.tags[names.ROW], run.data.tags[names.SEED], run.data.params["data.fold"]
 
 
 def assert_same(one: Sweep, other: Sweep, cells: int) -> None:
@@ -156,6 +156,27 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_never_was(tmp_path: P
     code, out, err = killed.run(*GRID, epochs)
     assert (code, out.count("%  finished before\n")) == (0, 4)
     assert ": 4 finished before and skipped." in out
+
+
+def test_folds_that_were_cut_off_end_as_those_that_never_were(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, killed = Sweep(tmp_path / "whole"), Sweep(tmp_path / "killed")
+    words = ["freeze=unfrozen", "epochs=20", "data.folds=3"]
+    code, out, err = whole.run(*words)
+    assert code == 0, err
+    assert ": 3 trained." in out
+    assert out.count("CNN from scratch") == 1
+    process = killed.start(*words, "data.fold=1,2", "-m")
+    killed.wait_for_epochs(1)
+    process.kill()
+    process.communicate()
+    code, out, err = killed.run(*words)
+    assert code == 0, err
+    assert "Going on with run" in out
+    assert_same(whole, killed, cells=3)
+    tested = pd.concat([pd.read_csv(whole.artifact(run, names.PREDICTIONS_FILE)) for run in whole.runs()])
+    assert len(tested) == tested["path"].nunique() == 72
 
 
 def test_in_parallel_a_failing_cell_stops_no_other(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     try:
         arguments, given = without_address(arguments)
         overrides = _overrides(arguments)
-        config = configuration.check(overrides, _config_dir(arguments))
+        config, every_fold = configuration.planned(overrides, _config_dir(arguments))
         uri = given or config.tracking.uri or stores.default_uri()
         if uri:
             # Runs take it from here, so that no file of Hydra's, no title and no parameter holds what may be secret.
@@ -85,8 +85,13 @@ def _run(arguments: list[str]) -> int:
         print(stores.scrubbed(str(error)), file=sys.stderr)
         return 2
     sweep = config.sweep or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{uuid.uuid4().hex[:4]}"
+    flags = [word for word in arguments if word not in overrides]
+    if every_fold:
+        # Last, so that the folds of a replicate are trained one after the other.
+        overrides.append(every_fold)
+        flags += [] if {"-m", "--multirun"} & {*flags} else ["-m"]
     # Hydra's parser takes no flags between overrides.
-    sys.argv[1:] = [*(word for word in arguments if word not in overrides), *overrides, f"sweep={sweep}"]
+    sys.argv[1:] = [*flags, *overrides, f"sweep={sweep}"]
     outcomes.begin(sweep)
     os.environ[_DRIVER] = str(os.getpid())
     # joblib's workers end at once on a signal; that they leave its semaphores behind is of no interest.
@@ -169,7 +174,10 @@ def _sum_up(store: "Store", sweep: str) -> None:
     for run in runs.unfinished:
         if run.status != "FAILED":  # those have been named
             seed, status = run.params.get("seed", "?"), run.status.lower()
-            print(f"Not in the table: {run.row}, seed {seed}, {status} ({why_not(run)}).")
+            fold = f", fold {run.fold}" if run.fold else ""
+            print(f"Not in the table: {run.row}, seed {seed}{fold}, {status} ({why_not(run)}).")
+    for replicate in runs.incomplete:
+        print(f"Not in the table: {replicate}.")
     if command := store.ui_command():
         print(f"Charts: {command}, then {store.charts_link(sweep)}")
     else:

@@ -34,6 +34,8 @@ CELLS = [Design(seeds=seeds, clustering=how, network_effect=effect, arms=6)
                                     (5, "weak", 0.02), (6, "weak", 0.04), (6, "strong", 0.01))]  # fmt: skip
 CELLS += [Design(160, seeds, 5, how, effect, arms=4)
           for seeds, how, effect in ((1, "weak", 0.04), (2, "weak", 0.04), (2, "strong", 0.0))]  # fmt: skip
+# The folds of experiment=every_photo, and of one seed alone.
+CELLS += [Design(160, seeds, 5, "middle", effect, arms=2) for seeds in (1, 3) for effect in (0.0, 0.02, 0.04)]
 TABLE = [Design(seeds=seeds, clustering=how, network_effect=effect, arms=6)
          for seeds in (3, 4, 5, 6, 10, 15) for how in CLUSTERING for effect in (0.0, 0.01, 0.02, 0.04)]  # fmt: skip
 TABLE += [Design(160, seeds, 5, how, effect, arms=6)

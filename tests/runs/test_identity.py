@@ -63,6 +63,7 @@ OTHER = [
     "data.validation_share=0.2",
     "data.split_seed=1",
     "data.train_per_class=8",
+    "data.folds=5",
     "data.groups=near_duplicates",
     "data.on_bad_image=skip",
     "data.white=4095",
@@ -131,6 +132,17 @@ def test_where_all_parts_are_given_nothing_of_the_drawing_decides() -> None:
     assert of("data.split_seed=1", "data.train_per_class=1", table=given) != of("data.train_per_class=1", table=given)
     half = photos(split=["train", "train", "test", "test"])
     assert of("data.test_share=0.3", table=half) == of(table=half) != of("data.validation_share=0.3", table=half)
+
+
+def test_a_fold_and_its_partition_decide_and_without_folds_no_run_changes() -> None:
+    folded = ("data.folds=5", "data.fold=0")
+    assert of(*folded, "data.test_share=0.3", "data.validation_share=0.3") == of(*folded)
+    others = [of(*folded, "data.split_seed=7"), of("data.folds=5", "data.fold=1"), of("data.folds=4", "data.fold=0")]
+    assert len({of(), of(*folded), *others}) == 5
+    assert of(*folded, "seed=7", "data.split_seed=7") == of(*folded, "seed=7")
+    one = identity.deciding(configuration(), photos(), "w")
+    assert one.split == {"test_share": 0.15, "validation_share": 0.15, "split_seed": 0}
+    assert not {"folds", "fold"} & {*one.data}
 
 
 def test_a_moved_weights_file_is_the_same(tmp_path: Path) -> None:

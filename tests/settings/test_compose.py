@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from leafexp.errors import UserError
 from leafexp.paths import CONF_DIR
-from leafexp.settings.compose import check, recompose
+from leafexp.settings.compose import check, planned, recompose
 from leafexp.settings.help import help_text
 
 MISTAKES = {
@@ -27,6 +28,10 @@ MISTAKES = {
     ("optimizer.schedule=cosin",): "no optimizer.schedule=cosin. Did you mean cosine?",
     ("freeze.phases.head.batch_norm=trian",): "Did you mean train?",
     ("freeze.phases.head.batch_norm_momentum=1.5",): "must be in [0, 1), auto or null; got 1.5",
+    ("data.folds=2",): "data.folds must be at least 3, or null; got 2.",
+    ("data.fold=0",): "data.fold must be null where data.folds is not set; got 0.",
+    ("data.folds=5", "data.fold=5"): "data.fold must be from 0 to 4; got 5.",
+    ("data.folds=3,5",): "data.folds takes one number: a command trains all of its folds.",
     ("data=folder",): "data.path must be set with data=folder",
     ("data=folder", "data.path=/nowhere"): "data.path=/nowhere does not exist",
     ("data.group_pattern='['",): "not a regular expression",
@@ -43,12 +48,12 @@ MISTAKES = {
     ("optimizer.learning_rate=nan",): "optimizer.learning_rate must be a finite number; got nan.",
     ("model=cnn", "model.network.filters=[8,inf]"): "model.network.filters must be a finite number; got [8, inf].",
     ("seed=5000000000",): "seed must be in [0, 2147483647]; got 5000000000.",
-    ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295]; got -1.",
     ("trainer.class_weights=balancd",): "no trainer.class_weights=balancd. Did you mean balanced?",
     ("trainer.label_smoothing=1",): "trainer.label_smoothing must be in [0, 1); got 1.0.",
     ("trainer.patience=0",): "trainer.patience must be at least 1 epoch, or null; got 0.",
     ("optimizer.clipnorm=0",): "optimizer.clipnorm must be over 0, or null; got 0.0.",
     ("+optimizer.keras.clipnorm=1",): "optimizer.keras.clipnorm must be set as optimizer.clipnorm",
+    ("data.split_seed=-1",): "data.split_seed must be in [0, 4294967295], or null; got -1.",
     ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
     ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
     ("data.white=0.5",): "data.white=0.5: Value '0.5' of type 'float' could not be converted to Integer",
@@ -162,3 +167,32 @@ def test_a_tracked_configuration_gives_itself_and_lacking_keys_are_as_today(word
         recompose({**tracked, "trainer": {"batches": 3}})
     with pytest.raises(UserError, match="epochs must be at least 1"):
         recompose({**tracked, "epochs": 0})
+
+
+def test_folds_that_nobody_names_are_all_trained(tmp_path: Path) -> None:
+    every = "data.fold=0,1,2,3,4"
+    assert planned(["data.folds=5", "seed=0,1"])[1] == every
+    assert planned(["experiment=every_photo"])[1] == every
+    assert planned(["experiment=every_photo", "data.folds=3"])[1] == "data.fold=0,1,2"
+    for named in (["data.fold=2"], ["data.fold=1,3"]):
+        assert planned(["data.folds=5", *named])[1] is None
+    assert planned(["experiment=every_photo", "data.folds=null"])[1] is None
+    assert planned(["seed=0,1"])[1] is None
+    for swept, expected in (("data.folds: 4", "data.fold=0,1,2,3"), ("data.folds: 4\n      data.fold: 0,1", None)):
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        text = f"# @package _global_\nhydra:\n  sweeper:\n    params:\n      {swept}\n"
+        (tmp_path / "experiment" / "mine.yaml").write_text(text)
+        assert planned(["experiment=mine"], str(tmp_path))[1] == expected
+
+
+def test_the_partition_follows_the_seed_and_one_split_does_not() -> None:
+    found = [check(words).data.split_seed for words in (["seed=3"], ["seed=3", "data.folds=5"])]
+    assert found == [0, 3]
+    assert check(["seed=3", "data.folds=5", "data.split_seed=0"]).data.split_seed == 0
+
+
+def test_every_photo_has_the_arms_as_they_ship() -> None:
+    params = yaml.safe_load((CONF_DIR / "experiment" / "every_photo.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert params["row"] == "simple_cnn,mnv2_frozen,mnv2_top,mnv2_whole"
+    for row, freeze in (("mnv2_top", "partial"), ("mnv2_whole", "unfrozen")):
+        assert check([f"row={row}"]) == check([f"freeze={freeze}"])

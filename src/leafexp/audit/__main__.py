@@ -68,7 +68,11 @@ def main() -> int:
         said = "".join(f"{line}\n" for line in remarks(found))
         print(f"{said}Wrote {printable(str(folder / 'audit.html'))}")
         if leaks(found):
-            print(_write_clean(photos, found["to_leave_out"], folder / "clean.csv", overrides))
+            print(
+                _write_clean(photos, found["to_leave_out"], folder / "clean.csv", overrides)
+                if data.folds is None
+                else "Each copy is tested in some fold: keep copies in one with data.groups=near_duplicates."
+            )
         if data.audit == "error":
             try:
                 probes.check(found)

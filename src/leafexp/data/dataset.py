@@ -13,6 +13,7 @@ import pandas as pd
 
 from leafexp.data import splits
 from leafexp.data.duplicates import joined_groups
+from leafexp.data.folds import fold_split
 from leafexp.data.pixels import load
 from leafexp.data.spelling import printable
 from leafexp.errors import UserError
@@ -32,7 +33,9 @@ class Settings(Protocol):
     on_bad_image: str
     validation_share: float
     test_share: float
-    split_seed: int
+    split_seed: int | None
+    folds: int | None
+    fold: int | None
     train_per_class: int | None
     groups: str
 
@@ -82,9 +85,13 @@ def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Data
     table = catalog.assign(sha256=checksums).drop(index=catalog.index[list(problems)]).reset_index(drop=True)
     if settings.groups == NEAR_DUPLICATES:
         table["group"] = joined_groups(stored.array, stored.key, table)
-    table["split"] = splits.split(table, settings.validation_share, settings.test_share, settings.split_seed)
+    seed = settings.split_seed or 0
+    if settings.folds is None:
+        table["split"] = splits.split(table, settings.validation_share, settings.test_share, seed)
+    else:
+        table["split"] = fold_split(table, settings.folds, settings.fold, seed)
     if settings.train_per_class is not None:
-        table["split"] = splits.limit_training(table, settings.train_per_class, settings.split_seed)
+        table["split"] = splits.limit_training(table, settings.train_per_class, seed)
     classes = sorted(table["label"].unique())
     table["class_index"] = table["label"].map({label: index for index, label in enumerate(classes)})
     return Dataset(

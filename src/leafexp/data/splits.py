@@ -31,7 +31,7 @@ def split(table: pd.DataFrame, validation_share: float, test_share: float, seed:
     if missing:
         rows = table[parts == "train"]
         parts = parts.where(parts != "train", _draw(rows, missing, seed).reindex(parts.index))
-        _note_far_off(rows, parts[rows.index], missing)
+        note_far_off(rows, parts[rows.index], missing)
     for part in SPLITS:
         absent = sorted(set(table["label"]) - set(table.loc[parts == part, "label"]))
         if absent:
@@ -114,11 +114,11 @@ def _by_number_of_photos(rows: pd.DataFrame, shares: dict[str, float], seed: int
         chosen[row] = np.argmin(worse)
         have[chosen[row]] += group
         taken[chosen[row]] += group > 0
-    _cover(chosen, counts, len(parts))
+    cover(chosen, counts, len(parts))
     return rows["group"].map(dict(zip(photos.index, np.array(parts)[chosen], strict=True))).astype("str")
 
 
-def _cover(chosen: np.ndarray, counts: np.ndarray, parts: int) -> None:
+def cover(chosen: np.ndarray, counts: np.ndarray, parts: int) -> None:
     """Move the smallest groups that can be spared, in place, until each class is in each part, if that can be."""
     for _ in range(parts * counts.shape[1]):
         groups = np.array([(counts[chosen == part] > 0).sum(axis=0) for part in range(parts)])
@@ -151,7 +151,8 @@ def _distance(rows: pd.DataFrame, parts: pd.Series, shares: dict[str, float]) ->
     return float(((found - pd.Series(shares)) ** 2).to_numpy().sum() + (found == 0).to_numpy().sum())
 
 
-def _note_far_off(rows: pd.DataFrame, parts: pd.Series, shares: dict[str, float]) -> None:
+def note_far_off(rows: pd.DataFrame, parts: pd.Series, shares: dict[str, float]) -> None:
+    """Say which part has far more or fewer photos of a class than its share."""
     if found := _far_off(rows, parts, shares):
         part, label, number, photos = found[0]
         leaf = rows.loc[rows["label"] == label, "group"].value_counts()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
 _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
-_SPLIT = {"validation_share", "test_share", "split_seed"}
 _SOURCES = ("data", "models", "training", *(f"runs/{name}.py" for name in ("cell", "inputs", "network", "backend")))
+_SPLIT = {"validation_share", "test_share", "split_seed", "folds", "fold"}
 # The photos stand for what these make.
 _SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling"))
 # Where they are not set, runs are those of before there were these.
@@ -43,7 +43,7 @@ class Deciding:
         weights: SHA-256 of the pretrained weights, None without.
         photos: SHA-256 over label, rank of the group, given part and content of each photo, in the order of paths.
         data: how the photos are read, and which are left out.
-        split: of the parts that are drawn, shares and seed; empty where all are given.
+        split: of the parts that are drawn, shares or fold, and seed; empty where all are given.
         phases: what learns, epochs, learning rate and batch norm, phase by phase.
         optimizer: the optimizer, its values, and the course of the learning rate.
         trainer: images a step, the loss, the patience, and how a step is computed.
@@ -83,7 +83,8 @@ def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Dec
     data, trainer = asdict(config.data), asdict(config.trainer)
     optimizer = asdict(config.optimizer)
     parts = {"validation", "test"} - set(photos.get("split", ()))
-    drawn = {f"{part}_share": data[f"{part}_share"] for part in sorted(parts)}
+    shares = [f"{part}_share" for part in sorted(parts)]
+    drawn = {name: data[name] for name in (shares if data["folds"] is None else ["folds", "fold"])}
     seeded = bool(parts) or data["train_per_class"] is not None
     return Deciding(
         network=config.model.network,

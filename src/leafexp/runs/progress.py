@@ -214,7 +214,9 @@ _measured: dict[frozenset[str], _Measured] = {}
 def _kind(words: Sequence[str]) -> frozenset[str]:
     """What of a cell decides how long it takes."""
     return frozenset(
-        word for word in words if not _key(word).endswith("seed") and _key(word).partition(".")[0] != "optimizer"
+        word
+        for word in words
+        if not _key(word).endswith(("seed", "data.fold")) and _key(word).partition(".")[0] != "optimizer"
     )
 
 

@@ -38,12 +38,19 @@ def load(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(_explain_value(error, list(_keys(composed)))) from None
     assert isinstance(config, Config)
+    if config.data.split_seed is None:
+        config.data.split_seed = 0 if config.data.folds is None else config.seed
     check_values(config)
     return config
 
 
 def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
-    """The first configuration that `overrides` lead to, after each value of each of them was checked.
+    """The first configuration that `overrides` lead to, as `planned`."""
+    return planned(overrides, config_dir)[0]
+
+
+def planned(overrides: Sequence[str], config_dir: str | None = None) -> tuple[Config, str | None]:
+    """The first configuration that `overrides` lead to, and the override that sweeps over its folds if none is named.
 
     Checks the values of an axis one after the other, not every combination: Hydra itself composes those before the
     first job starts.
@@ -77,7 +84,21 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> Config:
                     f"A study with a sweep of its own can't be one of several values: {', '.join(axis)}. "
                     "Give one command for each."
                 )
-    return config
+        return config, _every_fold(parsed, swept, config)
+
+
+def _every_fold(parsed: Sequence[Override], swept: Mapping[str, str], config: Config) -> str | None:
+    """The override that sweeps over all folds, where there are folds and none is named."""
+    axes = {_key(override.get_key_element()): override for override in parsed}
+    if "data.fold" in {*axes, *swept} or config.data.fold is not None:
+        return None
+    typed = axes.get("data.folds")
+    folds = config.data.folds if typed else swept.get("data.folds", config.data.folds)
+    if folds in (None, "null"):
+        return None
+    if (typed and typed.is_sweep_override()) or not str(folds).isdecimal():
+        raise UserError("data.folds takes one number: a command trains all of its folds. Give one command for each.")
+    return f"data.fold={','.join(map(str, range(int(folds))))}"
 
 
 def recompose(tracked: Mapping[str, Any]) -> Config:

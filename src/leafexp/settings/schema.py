@@ -55,7 +55,9 @@ class DataConfig:
     classes: list[str] | None = None
     validation_share: float = 0.15
     test_share: float = 0.15
-    split_seed: int = 0
+    split_seed: int | None = None
+    folds: int | None = None
+    fold: int | None = None
     train_per_class: int | None = None
     groups: str = "given"
     audit: str = "error"

@@ -16,6 +16,7 @@ from leafexp.training.phases import BATCH_NORM_POLICIES
 if TYPE_CHECKING:
     from leafexp.settings.schema import Config
 
+FEWEST_FOLDS = 3  # one tests, one validates, the rest trains
 BAD_IMAGE_POLICIES = ("error", "skip")
 GROUPS = ("given", "near_duplicates")
 AUDIT_POLICIES = ("error", "warn")
@@ -41,7 +42,13 @@ def check_values(config: "Config") -> None:
             expect(not isinstance(number, float) or math.isfinite(number), key, "a finite number", value)
     expect(config.epochs >= 1, "epochs", "at least 1", config.epochs)
     expect(0 <= config.seed < 2**31, "seed", "in [0, 2147483647]", config.seed)
-    expect(0 <= data.split_seed < 2**32, "data.split_seed", "in [0, 4294967295]", data.split_seed)
+    partition = data.split_seed
+    expect(partition is None or 0 <= partition < 2**32, "data.split_seed", "in [0, 4294967295], or null", partition)
+    folds, fold = data.folds, data.fold
+    expect(folds is None or folds >= FEWEST_FOLDS, "data.folds", f"at least {FEWEST_FOLDS}, or null", folds)
+    if fold is not None:
+        expect(folds is not None, "data.fold", "null where data.folds is not set", fold)
+        expect(folds is None or 0 <= fold < folds, "data.fold", f"from 0 to {(folds or 1) - 1}", fold)
     expect(config.trainer.batch_size >= 1, "trainer.batch_size", "at least 1", config.trainer.batch_size)
     if trainer.class_weights is not None:
         expect_choice("trainer.class_weights", trainer.class_weights, CLASS_WEIGHTS)

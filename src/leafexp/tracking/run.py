@@ -97,9 +97,10 @@ class TrackedRun:
 
     def check_same_photos(self, sweep: str, params: Mapping[str, Any], table: pd.DataFrame, data_hash: str) -> None:
         """Raise UserError, naming photos, where an earlier run of the sweep had others by the same settings."""
+        parts = ("data.fold", "data.split_seed")  # of the same photos
 
         def of_data(every: Mapping[str, Any]) -> dict[str, str]:
-            return {name: str(value) for name, value in every.items() if name.startswith("data.")}
+            return {key: str(value) for key, value in every.items() if key.startswith("data.") and key not in parts}
 
         like = f"tags.{names.SWEEP} LIKE '%{sweep}%' AND tags.{names.DATA_HASH} != '{data_hash}'"
         others = self.patiently(lambda: self._client.search_runs([self._store.experiment_id], like))

@@ -18,6 +18,7 @@ from leafexp.report.read.artifacts import read_texts
 from leafexp.report.read.store import open_client
 from leafexp.runs import cell
 from leafexp.runs.identity import weights_sha256
+from leafexp.runs.inputs import read_catalog
 from leafexp.settings.compose import recompose
 from leafexp.settings.schema import Config, TrackingConfig
 from leafexp.tracking.run import changes
@@ -62,7 +63,7 @@ def use_empty_cache(folder: Path) -> None:
 
 def check_inputs(run: Tracked, config: Config, tracking_uri: str) -> None:
     """Raise UserError where photos or pretrained weights are not those that the run had."""
-    dataset = prepare(cell.read_catalog(config), config.data, int(config.cache_gb * 10**9))
+    dataset = prepare(read_catalog(config), config.data, int(config.cache_gb * 10**9))
     if dataset.data_hash != run.tags.get(names.DATA_HASH):
         (listed,) = read_texts([run.artifacts], names.SPLIT_FILE, tracking_uri)
         if listed is None:

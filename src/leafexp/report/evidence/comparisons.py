@@ -28,7 +28,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two rows on the same photos, by networks that were trained with the same seeds and folds.
+    """Two rows on the same photos, by networks that were trained with the same seeds and folds of one partition.
 
     Attributes:
         one, other: the rows.
@@ -140,7 +140,8 @@ def _compare(one: Row, other: Row, kind: str, comparisons: int) -> Comparison:
     else:
         verdict = Verdict.NOT_DECIDED
     more, less = int((paired > 0).sum()), int((paired < 0).sum())
-    left_out = tuple(sorted({*one.outcomes.networks} ^ {*other.outcomes.networks}))
+    both = [one.outcomes, other.outcomes]
+    left_out = tuple(sorted({network for seen in both for network in seen.networks} - {*_common(both)}))
     return Comparison(one, other, kind, verdict, found, found.networks, left_out, more, less, found.predictions)
 
 
@@ -158,8 +159,20 @@ def shared(seen: Sequence[Outcomes]) -> list[np.ndarray] | None:
     first = seen[0]
     if any(it.paths != first.paths or not np.array_equal(it.leaves, first.leaves) for it in seen):
         return None
-    common = [network for network in first.networks if all(network in it.networks for it in seen)]
-    return [it.right[[it.networks.index(network) for network in common]] for it in seen] if common else None
+    common = _common(seen)
+    return [_right(it, common) for it in seen] if common else None
+
+
+def _common(seen: Sequence[Outcomes]) -> list[tuple[str, str]]:
+    """The networks that all rows have, tested on the same photos: a fold of another partition is another."""
+    there = [network for network in seen[0].networks if all(network in it.networks for it in seen)]
+    tested = [np.isfinite(_right(it, there)) for it in seen]
+    alike = np.logical_and.reduce([(tested[0] == other).all(axis=1) for other in tested])
+    return [network for network, same in zip(there, alike, strict=True) if same]
+
+
+def _right(seen: Outcomes, networks: Sequence[tuple[str, str]]) -> np.ndarray:
+    return seen.right[[seen.networks.index(network) for network in networks]]
 
 
 def _place(row: Row, key: str) -> tuple[int, float, str]:

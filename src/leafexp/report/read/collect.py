@@ -17,6 +17,7 @@ from leafexp.errors import UserError
 from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
+from leafexp.report.read.replicates import Incomplete, whole_replicates
 from leafexp.report.read.settings import missing_settings
 from leafexp.report.read.store import ask, no_garbage_collection, open_client
 from leafexp.stores import scrubbed, shown
@@ -90,12 +91,26 @@ class Run:
         """The parameters that decide what is trained."""
         return {key: value for key, value in self.params.items() if not key.startswith(names.NOT_CONFIGURATION)}
 
+    @property
+    def fold(self) -> str:
+        """The fold that it tests, by its number; empty where all runs have one split."""
+        fold = self.params.get("data.fold", "None")
+        return "" if fold == "None" else fold
+
+    @property
+    def shared_configuration(self) -> dict[str, str]:
+        """Its configuration without what parts the networks of a row: seed, fold, and the partition that follows."""
+        follows = self.fold and self.params.get("data.split_seed") == self.params.get("seed")
+        own = {"seed", "data.fold", *(["data.split_seed"] if follows else [])}
+        return {key: value for key, value in self.configuration.items() if key not in own}
+
 
 @dataclass(frozen=True)
 class Selection:
     """The runs to report: `finished` with curves and predictions, `unfinished` without, and what was left out.
 
-    `audit` is what the latest audit of the same photos and split found, as `data.audit.audit` returns it.
+    `audit` is what the latest audit of the same photos and split found, as `data.audit.audit` returns it; of folds,
+    that of the one with most on two sides. Runs of replicates that are `incomplete` are not among the finished.
     """
 
     experiment: str
@@ -105,6 +120,7 @@ class Selection:
     unfinished: list[Run]
     notes: list[str]
     audit: dict[str, Any] | None = None
+    incomplete: tuple[Incomplete, ...] = ()
 
 
 @no_garbage_collection()
@@ -136,17 +152,20 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
         raise UserError(_nothing_finished(f"Sweep {shown!r}", chosen))
     done = [run.configuration for run in finished]
     unfinished = [run for run in chosen if not run.reported and run.configuration not in done]
+    finished, incomplete = whole_replicates(finished)
+    if not finished:
+        raise UserError(f"No replicate of folds is complete yet: {'; '.join(map(str, incomplete[:3]))}.")
     others = len({name for run in runs for name in run.sweeps} - {name for run in chosen for name in run.sweeps})
     tried = configurations_tried(runs)
     finished = [replace(run, configurations_tried=tried[_arm(run)]) for run in finished]
     finished = _with_curves_and_predictions(client, finished)
-    audit, unread = _audit(runs, finished[0])
+    audit, unread = _audit(runs, finished)
     notes += [
         *_left_out(foreign, repeated),
         *_remarks(finished),
         *(["The audit of these photos can't be read, so what it found is not said."] if unread else []),
     ]
-    return Selection(experiment, shown, others, finished, unfinished, notes, audit)
+    return Selection(experiment, shown, others, finished, unfinished, notes, audit, incomplete)
 
 
 def _left_out(foreign: int, repeated: int) -> list[str]:
@@ -185,14 +204,22 @@ def _remarks(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _audit(runs: Sequence[Run], one: Run) -> tuple[dict[str, Any] | None, bool]:
-    """What the latest audit of the photos and the split of `one` found, and whether there is one that can't be read."""
-    hashes = [one.tags.get(tag) for tag in (names.DATA_HASH, names.SPLIT_HASH)]
-    same = [run for run in runs if [run.tags.get(tag) for tag in (names.DATA_HASH, names.SPLIT_HASH)] == hashes]
-    audited = [run for run in same if names.AUDIT_BORDER_ACCURACY in run.metrics] if all(hashes) else []
+def _audit(runs: Sequence[Run], finished: Sequence[Run]) -> tuple[dict[str, Any] | None, bool]:
+    """What the latest audit of the first run's photos and split found, and whether there is one that can't be read."""
+
+    def hashes(run: Run) -> tuple[str, str]:
+        return run.tags.get(names.DATA_HASH, ""), run.tags.get(names.SPLIT_HASH, "")
+
+    one = finished[0]
+    alike = [run for run in finished if run.photos == one.photos and run.fold] if one.fold else [one]
+    wanted = {hashes(run) for run in alike if all(hashes(run))}
+    audited = [run for run in runs if names.AUDIT_BORDER_ACCURACY in run.metrics and hashes(run) in wanted]
     if not audited:
         return None, False
-    text = read_artifact(max(audited, key=lambda run: run.started), names.AUDIT_FILE)
+    latest = {hashes(run): run for run in sorted(audited, key=lambda run: run.started)}
+    leaks = (names.AUDIT_ACROSS_SPLITS, names.AUDIT_GROUPS_ACROSS_SPLITS)
+    worst = max(latest.values(), key=lambda run: [run.metrics.get(leak, 0.0) for leak in leaks])
+    text = read_artifact(worst, names.AUDIT_FILE)
     try:
         found: dict[str, Any] = json.loads(text or "")
         # Another version's may lack what these words need.
@@ -205,12 +232,8 @@ def _audit(runs: Sequence[Run], one: Run) -> tuple[dict[str, Any] | None, bool]:
 
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
-    """How many configurations of each arm (row, weights, photos) were trained to the end, seeds not counted."""
-    tried = {
-        (_arm(run), tuple(sorted((key, value) for key, value in run.configuration.items() if key != "seed")))
-        for run in runs
-        if run.reported
-    }
+    """How many configurations of each arm (row, weights, photos) were trained to the end, seeds and folds aside."""
+    tried = {(_arm(run), tuple(sorted(run.shared_configuration.items()))) for run in runs if run.reported}
     return Counter(arm for arm, _ in tried)
 
 
@@ -289,7 +312,8 @@ def newest_of_each(runs: Iterable[Run]) -> tuple[list[Run], int]:
     newest: dict[tuple[Any, ...], Run] = {}
     count = 0
     for run in sorted(runs, key=lambda run: run.started):
-        what = tuple(run.tags.get(tag) for tag in (names.SEED, names.SPLIT_HASH, names.WEIGHTS_SHA256))
+        split = [] if run.fold else [names.SPLIT_HASH]
+        what = tuple(run.tags.get(tag) for tag in (names.SEED, *split, names.WEIGHTS_SHA256))
         newest[(run.row, run.photos, *what, *sorted(run.configuration.items()))] = run
         count += 1
     return sorted(newest.values(), key=lambda run: run.started), count - len(newest)

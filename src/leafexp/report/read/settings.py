@@ -25,6 +25,8 @@ def defaults(params: Mapping[str, str]) -> dict[str, str]:
     for group in GROUPS:
         own = _read(f"{group}/{params.get(f'{group}.name', '')}")
         found = {**{f"{group}.{key}": value for key, value in own.items()}, **found}
+    if found.get("data.split_seed") == "None":  # which a run logs as what it stands for
+        found["data.split_seed"] = "0" if params.get("data.folds", "None") == "None" else params.get("seed", "0")
     return found
 
 

@@ -22,7 +22,7 @@ def _number(value: float) -> str:
 BUDGET: dict[str, Callable[[Row], str]] = {
     "epochs": lambda row: _number(epochs(row)),
     "training photos": lambda row: _number(row.mean(names.TRAIN_IMAGES)),
-    "split": lambda row: row.hashes(names.SPLIT_HASH),
+    "split": lambda row: "" if row.folded else row.hashes(names.SPLIT_HASH),
     "optimizer steps": lambda row: _number(row.mean(names.OPTIMIZER_STEPS)),
     "image size": lambda row: row.param("data.image_size"),
     "batch size": lambda row: row.param("trainer.batch_size"),

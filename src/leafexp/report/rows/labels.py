@@ -27,6 +27,8 @@ _SAID = {
     ("data.train_per_class", "None"): "all photos",
     ("data.train_per_class", None): "{} photos a class",
     ("data.image_size", None): "{} px",
+    ("data.folds", "None"): "one split",
+    ("data.folds", None): "{} folds",
     ("model.weights", "None"): "random weights",
 }
 
@@ -84,8 +86,8 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
     `freeze`, `optimizer`, ...) a key is shown only among runs that share the group's name and yet differ in the key,
     as `model.weights` does among rows of one model (there the rows from random weights carry it).
     """
-    configurations = [run.configuration for run in runs]
-    keys = sorted({key for configuration in configurations for key in configuration} - _of_a_network(runs))
+    configurations = [run.shared_configuration for run in runs]
+    keys = {key for configuration in configurations for key in configuration}
     settings: list[dict[str, str]] = [{} for _ in runs]
     told: list[list[str]] = []
     for key in sorted(keys, key=lambda key: ("." in key and not key.endswith(".name"), key)):
@@ -108,17 +110,13 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
     return settings
 
 
-def _of_a_network(runs: Sequence[Run]) -> set[str]:
-    """The parameters in which the networks of one row differ: the seed and, where there are folds, the partition."""
-    folded = any(run.params.get("data.fold", "None") != "None" for run in runs)
-    return {"seed", "data.fold", "data.split_seed"} if folded else {"seed", "data.fold"}
-
-
 def _reference(key: str, runs: Sequence[Run]) -> list[str]:
     # Runs that share this are expected to share the key's value.
     group, _, rest = key.partition(".")
     if group in ("epochs", "freeze") or key == "model.name":
         return [run.row for run in runs]
+    if key == "data.split_seed":
+        return [run.params.get("data.folds", "None") for run in runs]
     return [run.params.get(f"{group}.name", "") if rest != "name" else "" for run in runs]
 
 

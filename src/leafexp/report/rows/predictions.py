@@ -14,15 +14,9 @@ PROBABILITY = "probability_"
 _ROUNDING = 1e-4  # of a logged accuracy against the one that the predictions give
 
 
-def fold_of(run: Run) -> str:
-    """The fold that the run tests, by its number; empty where the photos have one split for all runs."""
-    fold = run.params.get("data.fold", "")
-    return "" if fold == "None" else fold
-
-
 def network_of(run: Run) -> tuple[str, str]:
     """What the networks of a pair share: the seed and the fold."""
-    return run.params.get("seed", "?"), fold_of(run)
+    return run.params.get("seed", "?"), run.fold
 
 
 def tested(runs: Sequence[Run]) -> pd.DataFrame | None:
@@ -41,7 +35,7 @@ def outcomes(predictions: pd.DataFrame, runs: Sequence[Run]) -> Outcomes | None:
     """Which network was right on which photo.
 
     None where a photo is named twice for a network, has two labels, or where the predictions don't give the accuracy
-    that was logged.
+    that was logged; of folds also where a photo is not tested once by those of each seed.
     """
     photos, paths = pd.factorize(predictions["path"], sort=True)
     network = predictions["network"].to_numpy()
@@ -52,6 +46,8 @@ def outcomes(predictions: pd.DataFrame, runs: Sequence[Run]) -> Outcomes | None:
     logged = np.array([run.metrics.get(names.TEST_ACCURACY, np.nan) for run in runs])
     if not (np.abs(np.nanmean(right, axis=1) - logged) <= _ROUNDING).all():
         return None
+    if any(run.fold for run in runs) and not _once_a_seed(np.isfinite(right), runs):
+        return None
     first = np.unique(photos, return_index=True)[1]
     labels = predictions["label"].to_numpy()[first]
     if (labels[photos] != predictions["label"].to_numpy()).any():
@@ -60,6 +56,11 @@ def outcomes(predictions: pd.DataFrame, runs: Sequence[Run]) -> Outcomes | None:
     # A photo without a group is a leaf of its own.
     named = [f"photo {path}" if pd.isna(group) else f"leaf {group}" for path, group in zip(paths, groups, strict=True)]
     return Outcomes(right, tuple(paths), pd.factorize(np.array(named, dtype=object))[0], tuple(map(network_of, runs)))
+
+
+def _once_a_seed(tested: np.ndarray, runs: Sequence[Run]) -> bool:
+    seeds = np.array([network_of(run)[0] for run in runs])
+    return all((tested[seeds == seed].sum(axis=0) == 1).all() for seed in set(seeds.tolist()))
 
 
 def probabilities(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]] | None:

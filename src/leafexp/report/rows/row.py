@@ -12,7 +12,7 @@ from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.read.collect import Run
 from leafexp.report.read.settings import defaults, same_value
 from leafexp.report.rows.labels import arm_names, distinguishing_settings, in_words, short
-from leafexp.report.rows.predictions import fold_of, outcomes, tested
+from leafexp.report.rows.predictions import outcomes, tested
 
 FREEZE_ORDER = ("unfrozen", "partial", "frozen")
 _STRATEGY = "freeze.phases."  # the settings of a freeze strategy
@@ -100,13 +100,23 @@ class Row:
     @property
     def folded(self) -> bool:
         """Whether its networks are folds, so that each photo is tested once a seed."""
-        return any(fold_of(run) for run in self.runs)
+        return any(run.fold for run in self.runs)
+
+    @property
+    def folds(self) -> int:
+        """How many networks test every photo once; 0 without folds."""
+        return len({run.fold for run in self.runs if run.fold})
+
+    @property
+    def partitions(self) -> int:
+        """How many ways its photos were parted into folds, one a seed unless `data.split_seed` was set."""
+        return len({run.params.get("data.split_seed") for run in self.runs})
 
     @cached_property
     def photos(self) -> frozenset[str]:
         """The hashes of what was tested: accuracies compare only where they are equal. Unknown ones equal no others."""
         if self.folded:
-            return frozenset(run.photos for run in self.runs)
+            return frozenset(f"{run.photos} in {self.folds} folds" for run in self.runs)
         return frozenset(_test_photos(run) for run in self.runs)
 
     @cached_property
@@ -121,8 +131,12 @@ class Row:
 
     @property
     def accuracy(self) -> float:
-        """Mean test accuracy in [0, 1], as the runs logged it."""
-        return self.mean(names.TEST_ACCURACY)
+        """Mean test accuracy in [0, 1], as the runs logged it; of folds the share of all their test photos."""
+        photos = [run.metrics.get(names.TEST_IMAGES, 0.0) for run in self.runs]
+        if not self.folded or not all(photos):
+            return self.mean(names.TEST_ACCURACY)
+        right = [run.metrics[names.TEST_ACCURACY] * count for run, count in zip(self.runs, photos, strict=True)]
+        return sum(right) / sum(photos)
 
     @cached_property
     def best_val_accuracy(self) -> float:
@@ -225,7 +239,7 @@ def _by_split(
     label: str, settings: dict[str, str], runs: tuple[Run, ...]
 ) -> list[tuple[str, dict[str, str], tuple[Run, ...]]]:
     # One seed twice is no repetition but another split of the photos: a row of its own.
-    if len({(run.params.get("seed"), fold_of(run)) for run in runs}) == len(runs):
+    if len({(run.params.get("seed"), run.fold) for run in runs}) == len(runs):
         return [(label, settings, runs)]
     parts: dict[str, list[Run]] = {}
     for run in runs:

@@ -1,6 +1,7 @@
 """What the training of a row took, in seconds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -60,6 +61,15 @@ def one_machine(*rows: Row) -> bool:
     """Whether all networks of the rows were trained on one known machine: else no time is set against another."""
     machines = frozenset().union(*(row.machines for row in rows))
     return len(machines) == 1 and "" not in machines
+
+
+def of_a_replicate(rows: Sequence[Row]) -> str:
+    """With folds: that the times are of one network, and what a replicate takes; else empty."""
+    folds = {row.folds for row in rows}
+    if folds == {0}:
+        return ""
+    several = f"takes {folds.pop()} times as long" if len(folds) == 1 else "takes as many times as long as it has folds"
+    return f"Times are of one network; to test every photo {several}."
 
 
 def _reused(run: Run) -> float:

@@ -105,13 +105,23 @@ def _accuracies(found: Gap, who: Part) -> Sentence:
 
 
 def _wide(found: Gap) -> Sentence:
-    return say(f"The gap is {found.points.replace('(', '(95 % interval ')}.")
+    folded = f", for {holds_for(found.ahead)})" if found.ahead.folded else ")"
+    return say(f"The gap is {found.points.replace('(', '(95 % interval ').replace(')', folded)}.")
 
 
 def unseen(row: Row) -> str:
     """What the test was made on: `leaves` where photos of one leaf were kept together, else `photos`."""
     seen = row.outcomes
     return "leaves" if seen is not None and len(set(seen.leaves.tolist())) < len(seen.paths) else "photos"
+
+
+def holds_for(row: Row) -> str:
+    """What the intervals of a row of several networks hold for."""
+    if not row.folded:
+        return f"new {unseen(row)} and new seeds, on this split"
+    if len(row.seeds) > 1 and row.partitions == 1:
+        return f"new {unseen(row)} and seeds, on this partition"
+    return f"new {unseen(row)}, seeds and partitions"
 
 
 def _undecided(found: Gap) -> Sentence:

@@ -7,6 +7,7 @@ from typing import Any
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, Verdict
 from leafexp.report.read.collect import Run, Selection, why_not
+from leafexp.report.read.replicates import Incomplete
 from leafexp.report.rows.budget import unequal
 from leafexp.report.rows.learning import still_gaining
 from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
@@ -38,7 +39,7 @@ class Caveat:
 def caveats(rows: Sequence[Row], comparisons: Sequence[Comparison], selection: Selection) -> tuple[Caveat, ...]:
     """Every caveat that holds for these rows, the gravest first."""
     found = [
-        *_audited(selection.audit or {}),
+        *_audited(selection.audit or {}, "a fold's split" if any(row.folded for row in rows) else "the split"),
         *_photos(rows),
         *_largest_class(rows),
         *_networks(comparisons),
@@ -47,17 +48,18 @@ def caveats(rows: Sequence[Row], comparisons: Sequence[Comparison], selection: S
         *_unequal(rows),
         *_mixed(rows),
         *_unfinished(selection.unfinished),
+        *_incomplete(selection.incomplete),
     ]
     return tuple(sorted(found, key=lambda caveat: -caveat.weight))
 
 
-def _audited(audit: Mapping[str, Any]) -> Iterable[Caveat]:
+def _audited(audit: Mapping[str, Any], split: str) -> Iterable[Caveat]:
     for kind, equal in (("exact", "equal"), ("near", "nearly equal")):
         if pairs := audit.get(f"{kind}_duplicates", {}).get("across_splits", 0):
             yield Caveat(
                 95,
                 say(
-                    f"{counted(pairs, 'pair')} of {equal} photos {_lie(pairs)} on two sides of the split, "
+                    f"{counted(pairs, 'pair')} of {equal} photos {_lie(pairs)} on two sides of {split}, "
                     "so the test is easier than it looks."
                 ),
             )
@@ -67,7 +69,7 @@ def _audited(audit: Mapping[str, Any]) -> Iterable[Caveat]:
         yield Caveat(
             94,
             say(
-                f"Photos of {counted(leaves, 'leaf', 'leaves')} lie on two sides of the split, "
+                f"Photos of {counted(leaves, 'leaf', 'leaves')} lie on two sides of {split}, "
                 "so the test is easier than it looks."
             ),
         )
@@ -164,6 +166,11 @@ def _leaves(rows: Sequence[Row]) -> Iterable[Caveat]:
                 f"Every network was tested on the same {count(leaves)} {what}. Another split would give other figures."
             ),
         )
+    elif all(len(row.seeds) == 1 for row in rows):
+        yield Caveat(
+            52,
+            say("All networks come from one seed and one partition of the photos. Others would give other figures."),
+        )
 
 
 def _unequal(rows: Sequence[Row]) -> Iterable[Caveat]:
@@ -199,7 +206,13 @@ def _mixed(rows: Sequence[Row]) -> Iterable[Caveat]:
 def _unfinished(runs: Sequence[Run]) -> Iterable[Caveat]:
     for run in runs:
         seed = run.tags.get(names.SEED) or run.params.get("seed", "?")
-        yield Caveat(38, say(f"Not in the table: {run.row}, seed {seed}, {run.status.lower()} ({why_not(run)})."))
+        fold = f", fold {run.fold}" if run.fold else ""
+        yield Caveat(38, say(f"Not in the table: {run.row}, seed {seed}{fold}, {run.status.lower()} ({why_not(run)})."))
+
+
+def _incomplete(replicates: Iterable[Incomplete]) -> Iterable[Caveat]:
+    for replicate in replicates:
+        yield Caveat(58, say(f"Not used, as not every photo was tested: {replicate}."))
 
 
 def _lie(number: int) -> str:

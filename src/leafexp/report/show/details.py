@@ -17,7 +17,7 @@ from leafexp.report.rows.labels import in_short, in_words
 from leafexp.report.rows.learning import epochs, milestone
 from leafexp.report.rows.predictions import confusion, probabilities
 from leafexp.report.rows.row import Row
-from leafexp.report.say.answer import unseen
+from leafexp.report.say.answer import holds_for, unseen
 from leafexp.report.say.gaps import Gap, gap
 from leafexp.report.say.words import Part, Sentence, apart, few, percent, rounded, say
 from leafexp.report.show.canvas import lettered
@@ -98,11 +98,10 @@ def key(rows: Sequence[Row]) -> list[tuple[Row, str]]:
 def accuracy_caption(rows: Sequence[Row]) -> str:
     """What dots and lines of the first figure are."""
     sizes = sorted({len(row.runs) for row in rows if not row.control}) or [1]
-    split = "" if rows[0].folded else ", on this split"
     if sizes == [1]:
-        return f"Lines: 95 % interval for new {unseen(rows[0])}, with these weights{split}."
+        return f"Lines: 95 % interval for new {unseen(rows[0])}, with these weights, on this split."
     how_many = few(sizes[0]) if len(sizes) == 1 else f"{few(sizes[0])} to {few(sizes[-1])}"
-    return f"Marks: mean of {how_many} networks. Lines: 95 % interval, for new {unseen(rows[0])} and new seeds{split}."
+    return f"Marks: mean of {how_many} networks. Lines: 95 % interval, for {holds_for(rows[0])}."
 
 
 def time_caption(rows: Sequence[Row]) -> str:
@@ -114,7 +113,7 @@ def time_caption(rows: Sequence[Row]) -> str:
     whole = len(trained) == 1 and min(trained) == int(min(trained))
     each = f", {counted(min(trained), 'epoch')} each" if whole else ""
     lines = " Thin lines: from the shortest to the longest network." if any(len(row.runs) > 1 for row in rows) else ""
-    return f"As each would take alone{each}, on one machine.{lines}"
+    return f"As each would take alone{each}, on one machine.{lines} {timing.of_a_replicate(rows)}".rstrip()
 
 
 def calibrations(rows: Sequence[Row]) -> dict[Row, Calibration]:

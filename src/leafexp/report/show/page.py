@@ -25,7 +25,7 @@ from leafexp.report.show import canvas, cost, curves, details, forest, trust
 from leafexp.report.show.classes import confusion as confusion_figure
 from leafexp.report.show.classes import recalls
 from leafexp.report.show.gallery import disagreements
-from leafexp.report.show.terminal import about, about_selection, setting_of
+from leafexp.report.show.terminal import about, about_selection, setting_of, split_of
 from leafexp.stores import linked
 from leafexp.wording import count, counted, one_line
 
@@ -54,7 +54,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
     here = files("leafexp.report.show")
     places = {row.label: f"row-{number}" for number, row in enumerate(report.rows, 1)}
     environment.filters |= {"said": partial(_html, places=places), "capital": capital, "percent": percent}
-    environment.globals |= {"counted": counted, "setting_of": setting_of, "tag": names}
+    environment.globals |= {"counted": counted, "setting_of": setting_of, "split_of": split_of, "tag": names}
     photos, disagreed = disagreements(report.main, tracking_uri)
     trusted = details.calibrations(report.main)
     classes = details.by_class(report)

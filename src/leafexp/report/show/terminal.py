@@ -8,6 +8,7 @@ from leafexp import names
 from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
+from leafexp.report.rows import timing
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, varied_settings
 from leafexp.report.say.effects import effects_said
@@ -52,7 +53,8 @@ def _arms(shown: Sequence[Row], found: Mapping[str, Estimate], rows: int) -> lis
     lines = as_text(table).splitlines()
     indent = " " * min(2, max(0, WIDTH - max(map(len, lines))))
     more = [f"and {rows - len(shown)} more in the report"] if rows > len(shown) else []
-    return [indent + line for line in [*lines, *more]]
+    times = textwrap.wrap(timing.of_a_replicate(shown), WIDTH)
+    return [*(indent + line for line in [*lines, *more]), *times]
 
 
 def about(report: Report) -> str:
@@ -63,7 +65,8 @@ def about(report: Report) -> str:
     data = named or rows[0].tag(names.DATA) or rows[0].param("data.name") or report.selection.experiment
     networks = sum(len(row.runs) for row in rows)
     seeds = max(len(row.seeds) for row in rows)
-    splits = "folds" if any(row.folded for row in rows) else "one split"
+    folds = {row.folds for row in rows}
+    splits = "one split" if folds == {0} else f"{folds.pop()} folds" if len(folds) == 1 else "several splits"
     said = f"{data}: {counted(networks, 'network')}, {splits}, {counted(seeds, 'seed')}"
     return one_line(said)
 
@@ -76,7 +79,12 @@ def setting_of(report: Report, rows: Sequence[Row]) -> str:
 
 def about_photos(row: Row) -> str:
     """Which photos a row was trained on, by the beginning of their hash."""
-    return f"On photos {row.hashes(names.DATA_HASH)}, split {row.hashes(names.SPLIT_HASH)}"
+    return f"On photos {row.hashes(names.DATA_HASH)}, {split_of(row)}"
+
+
+def split_of(row: Row, length: int = 8) -> str:
+    """Its folds, or its split by the beginning of the hash."""
+    return f"{row.folds} folds" if row.folded else f"split {row.hashes(names.SPLIT_HASH, length)}"
 
 
 def _wrapped(sentences: Sequence[Sentence], begin: str) -> list[str]:
