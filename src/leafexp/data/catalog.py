@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from leafexp.data import folders, leafsim, tables
-from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
+from leafexp.data.spelling import SPLITS, as_seen, as_word, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
 from leafexp.locks import file_lock
 from leafexp.notes import note
@@ -152,7 +152,7 @@ def _note_near_twins(classes: Sequence[str]) -> None:
     """Say where two names of classes differ by blanks and dashes only, or by what a copy of a folder is called."""
     by_word: dict[str, str] = {}
     for label in classes:
-        word = re.sub(r"[\s_-]*copy$|[\s_.-]+", "", as_seen(_whole(label)))
+        word = as_word(_whole(label)).removesuffix("copy")
         twin = by_word.setdefault(word, label)
         if twin != label:
             note(f"{twin!r} and {label!r} are spelt nearly alike, and count as two classes. Are they one?")

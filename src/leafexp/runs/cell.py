@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from leafexp.data.external import External
     from leafexp.models.pretrained import Source
     from leafexp.settings.schema import Config
     from leafexp.tracking.run import TrackedRun
@@ -82,13 +83,14 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
     try:
         catalog = read_catalog(config)
+        external = read_external(config, catalog)
         photos = catalog.assign(sha256=checksums(list(catalog["file"]))[0])
         weights = _weights_sha256(config, catalog["label"].nunique())
     except Exception:
         # Without its photos or weights a run has no identity, but it has failed nevertheless.
         with run.tracked(store, row, tags, settings):
             raise
-    decided = deciding(config, photos, weights)
+    decided = deciding(config, photos, weights, external.photos if external else None)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
     with process.held(decided.sha256):
         while True:
@@ -111,7 +113,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
                     if unfinished and names.LOSS in unfinished.data.metrics:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    reached = _train(config, catalog, row, tracked, weights, progress, on_epoch)
+                    reached = _train(config, catalog, external, row, tracked, weights, progress, on_epoch)
             except claim.Met:
                 continue
             _delete_checkpoint(tracked.run_id)
@@ -121,6 +123,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
 def _train(
     config: "Config",
     catalog: "pd.DataFrame",
+    external: "External | None",
     row: str,
     run: "TrackedRun",
     weights: str | None,
@@ -134,6 +137,7 @@ def _train(
     from leafexp.data import batches
     from leafexp.data import dataset as datasets
     from leafexp.runs import results
+    from leafexp.runs.external import prepared, track_external
     from leafexp.training import evaluation, phases
     from leafexp.training.checkpoint import Checkpoint
     from leafexp.training.fit import Speed, fit
@@ -156,6 +160,7 @@ def _train(
     )
 
     known = results.track_audit(run, dataset, data.audit)
+    elsewhere = prepared(run, external, dataset, data, cache_bytes) if external else None
 
     # One process, many models: its warnings of repeated tracing are about that.
     tf.get_logger().setLevel("ERROR")
@@ -215,7 +220,10 @@ def _train(
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
     # Not before training: the page of a run in `mlflow ui` lists metrics in the order in which they came.
     run.log_results({**known, names.OPTIMIZER_STEPS: steps * config.epochs})
-    return results.track(run, row, model, fitted, dataset, predictions, intention)
+    accuracy = results.track(run, row, model, fitted, dataset, predictions, intention)
+    if elsewhere:
+        track_external(run, model, elsewhere, batch_size)
+    return accuracy
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":
@@ -225,6 +233,16 @@ def read_catalog(config: "Config") -> "pd.DataFrame":
     data = config.data
     catalog: pd.DataFrame = build(data.source, path=data.path, group_pattern=data.group_pattern)
     return catalog if data.classes is None else of_classes(catalog, data.classes)
+
+
+def read_external(config: "Config", catalog: "pd.DataFrame") -> "External | None":
+    """The second test set, without reading its pixels; None without."""
+    data = config.data
+    if data.external is None:
+        return None
+    from leafexp.data.external import read
+
+    return read(data.external, data.external_labels, sorted(catalog["label"].unique()))
 
 
 def _weights_sha256(config: "Config", num_classes: int) -> str | None:

@@ -57,6 +57,8 @@ class DataConfig:
     split_seed: int = 0
     train_per_class: int | None = None
     groups: str = "given"
+    external: str | None = None
+    external_labels: str | None = None
     audit: str = "error"
     source: dict[str, Any] = field(default_factory=dict)
 
