@@ -48,16 +48,8 @@ class External:
     @property
     def overlap(self) -> int:
         """How many of its photos equal, or nearly equal, one that a network learned from; the most of any network."""
-        return max(
-            round(
-                sum(
-                    run.metrics.get(kind, 0)
-                    for kind in (names.EXTERNAL_EXACT_DUPLICATES, names.EXTERNAL_NEAR_DUPLICATES)
-                )
-            )
-            for row in self.rows
-            for run in row.runs
-        )
+        kinds = (names.EXTERNAL_EXACT_DUPLICATES, names.EXTERNAL_NEAR_DUPLICATES)
+        return max(round(sum(run.metrics.get(kind, 0) for kind in kinds)) for row in self.rows for run in row.runs)
 
 
 def externals(rows: Sequence[Row]) -> tuple[External, ...]:
