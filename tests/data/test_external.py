@@ -77,6 +77,11 @@ def test_what_is_left_out_and_what_is_not_there_is_said(tmp_path: Path, capsys: 
     pd.testing.assert_frame_equal(same.photos, found.photos)
 
 
+def test_photos_of_one_class_are_enough(tmp_path: Path) -> None:
+    write_photos(tmp_path, {"Rust": 4})
+    assert set(read(str(tmp_path), None, OURS).photos["label"]) == {"rust"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from leafexp.data import splits, tables
-from leafexp.data.catalog import read_folder, read_table
+from leafexp.data.catalog import folder_of_any, table_of_any
 from leafexp.data.dataset import Dataset, Settings, read_usable
 from leafexp.data.pixels import checksums
 from leafexp.data.spelling import as_word, printable
@@ -38,7 +38,7 @@ class External:
 
 
 def read(path: str, labels: str | None, ours: Sequence[str]) -> External:
-    """The photos in a folder or CSV, by the same rules as those that are trained on. Reads no pixels.
+    """The photos in a folder or CSV, by the rules for those that are trained on; one class is enough. Reads no pixels.
 
     What has no counterpart among our classes, and which of ours are not there, is said.
 
@@ -55,7 +55,7 @@ def read(path: str, labels: str | None, ours: Sequence[str]) -> External:
     place = Path(path).expanduser()
     note(f"the second test set is data.external={printable(path)}.")
     with _naming("data.external"):
-        catalog = read_folder(path) if place.is_dir() else read_table(path)
+        catalog = folder_of_any(path) if place.is_dir() else table_of_any(path)
     if "split" in catalog:
         note(f"all parts of data.external are tested: {', '.join(sorted(set(catalog['split'])))}.")
         catalog = catalog.drop(columns="split")
