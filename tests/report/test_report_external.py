@@ -61,7 +61,13 @@ def with_external(
     metrics = {names.EXTERNAL_ACCURACY: reached, names.EXTERNAL_MACRO_F1: 0.5, names.EXTERNAL_IMAGES: len(said)}
     metrics |= {names.EXTERNAL_EXACT_DUPLICATES: copies, names.EXTERNAL_NEAR_DUPLICATES: 0}
     tags = {names.EXTERNAL: name, names.EXTERNAL_HASH: photos}
-    return replace(run, metrics={**run.metrics, **metrics}, tags={**run.tags, **tags}, artifact_uri=artifacts.as_uri())
+    return replace(
+        run,
+        metrics={**run.metrics, **metrics},
+        tags={**run.tags, **tags},
+        params={**run.params, "data.external": f"photos/{name}", "data.external_labels": "None"},
+        artifact_uri=artifacts.as_uri(),
+    )
 
 
 def study(folder: Path, seeds: int = 3, copies: int = 0) -> list[Run]:
