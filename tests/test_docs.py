@@ -25,6 +25,8 @@ def shown_commands() -> list[str]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     (tmp_path / "PHOTOS").mkdir()
+    (tmp_path / "FIELD").mkdir()
+    (tmp_path / "labels.yaml").touch()
     (tmp_path / "photos.csv").touch()
     (tmp_path / "plantvillage6.csv").touch()
     return tmp_path

@@ -45,6 +45,11 @@ VALIDATION_IMAGES = "validation_images"
 TEST_IMAGES = "test_images"
 OPTIMIZER_STEPS = "optimizer_steps"
 EPOCHS_TRAINED = "epochs_trained"  # fewer than the configuration's where trainer.patience ended the run
+EXTERNAL_IMAGES = "external_images"  # of the second test set, data.external
+EXTERNAL_ACCURACY = "external_accuracy"
+EXTERNAL_MACRO_F1 = "external_macro_f1"  # over the classes that are there
+EXTERNAL_EXACT_DUPLICATES = "external_exact_duplicates"  # its photos that equal one of those trained or validated on
+EXTERNAL_NEAR_DUPLICATES = "external_near_duplicates"
 AUDIT_EXACT_DUPLICATES = "audit_exact_duplicates"  # pairs, wherever they are
 AUDIT_NEAR_DUPLICATES = "audit_near_duplicates"
 AUDIT_ACROSS_SPLITS = "audit_across_splits"  # of both, those on two sides of the split
@@ -74,6 +79,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "epochs": ("epochs_to_",),
     "best": ("best_",),
     "test": (TEST_LOSS, TEST_MACRO_F1),
+    "external": ("external_",),
 }
 
 
@@ -110,6 +116,8 @@ GIT_COMMIT = "git_commit"
 DATA_HASH = "data_hash"
 SPLIT_HASH = "split_hash"
 TEST_HASH = "test_hash"  # of the test photos: accuracies compare where it is equal
+EXTERNAL = "external"  # what the second test set is called
+EXTERNAL_HASH = "external_hash"  # of its photos: accuracies there compare where it is equal
 WEIGHTS_SOURCE = "weights_source"  # in words: "none (random)", "ImageNet, Keras host", ...
 WEIGHTS_SHA256 = "weights_sha256"
 LIBRARIES = "libraries"  # the versions of those that compute
@@ -130,8 +138,8 @@ ASKED = "asked"  # when a command last asked for this run, in seconds since 1970
 INTERRUPTIONS = "interruptions"  # how often the run was cut off and taken up again
 
 # Parameters that tell where a run is kept and how its command was called: no part of what was trained. The data's hash
-# stands for its path.
-NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "data.audit", "cache_gb")
+# stands for its path; a second test set changes nothing but what is told of it.
+NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "data.audit", "data.external", "cache_gb")
 
 # Artifacts.
 TRACEBACK_FILE = "traceback.txt"
@@ -144,6 +152,11 @@ SKIPPED_FILE = "skipped_images.csv"
 PREDICTIONS_FILE = "predictions.csv"  # path, label, group, predicted, then one probability per class
 AUDIT_FILE = "audit.json"  # what the audit of the photos found
 WORST_PHOTOS_FILE = "worst_photos.json"  # the test photos whose class got the lowest probability, with the pictures
+EXTERNAL_PREDICTIONS_FILE = "external_predictions.csv"  # as those of the test photos
+EXTERNAL_WORST_PHOTOS_FILE = "external_worst_photos.json"
+EXTERNAL_LABELS_FILE = "external_labels.csv"  # theirs, ours (empty where left out), photos
+EXTERNAL_OVERLAP_FILE = "external_overlap.csv"  # its photos that equal ones trained or validated on, with these
+EXTERNAL_SKIPPED_FILE = "external_skipped_images.csv"
 CONFUSION_FILE = "confusion_matrix.png"
 CURVES_FILE = "curves.png"
 MODEL_NAME = "best_model"

@@ -125,6 +125,18 @@ def test_where_photos_lie_and_how_their_groups_are_called_does_not_decide() -> N
     assert of(table=photos(group=["2", "1", "3", "3"])) != of()
 
 
+def test_a_second_test_set_decides_where_there_is_one_and_its_place_does_not() -> None:
+    before = of()
+    assert of("data.external=.") == of("data.external=..", "data.external_labels=README.md") == before
+
+    def tested_on(**columns: list[str]) -> str:
+        return identity.deciding(configuration("data.external=."), photos(), "w", photos(**columns)).sha256
+
+    others = {tested_on(), tested_on(sha256=["5", "6", "7", "9"]), tested_on(label=["x", "y", "y", "y"])}
+    assert len({before, *others}) == 4
+    assert tested_on(path=["/a", "/b", "/c", "/d"]) == tested_on()
+
+
 def test_where_all_parts_are_given_nothing_of_the_drawing_decides() -> None:
     given = photos(split=["train", "validation", "test", "test"])
     drawing = ("data.split_seed=1", "data.test_share=0.3", "data.validation_share=0.3")

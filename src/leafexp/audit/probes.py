@@ -62,8 +62,8 @@ def check(found: Mapping[str, Any]) -> None:
             + "".join(f"{line}\n" for line in named)
             + "`python -m leafexp.audit` with the same settings writes clean.csv (not for folds), without the training "
             "copies, and names the command that trains on it. Or mend the split or group column, keep copies on one "
-            "side with data.groups=near_duplicates (for splits and folds that leafexp draws), or train nevertheless with "
-            "data.audit=warn."
+            "side with data.groups=near_duplicates (for splits and folds that leafexp draws), or train nevertheless "
+            "with data.audit=warn."
         )
 
 

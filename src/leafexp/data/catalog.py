@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from leafexp.data import folders, leafsim, tables
-from leafexp.data.spelling import SPLITS, as_seen, difference, part_of, printable
+from leafexp.data.spelling import SPLITS, as_seen, as_word, difference, part_of, printable
 from leafexp.errors import UserError, did_you_mean
 from leafexp.locks import file_lock
 from leafexp.notes import note
@@ -21,6 +21,16 @@ _NO_LEAF = {"na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "unknown", "unk"
 
 
 def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
+    """As `folder_of_any`; raises UserError too where there are fewer than two classes."""
+    return _of_several_classes(folder_of_any(path, group_pattern))
+
+
+def read_table(path: str, group_pattern: str | None = None) -> pd.DataFrame:
+    """As `table_of_any`; raises UserError too where there are fewer than two classes."""
+    return _of_several_classes(table_of_any(path, group_pattern))
+
+
+def folder_of_any(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     """The photos in a folder that has one folder per class, or train/validation/test folders of such folders.
 
     What is no photo, or has no label, is left out and said; the README tells the rules, `folders` has them.
@@ -31,8 +41,7 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
         names that are not UTF-8 are escaped, except in `file`.
 
     Raises:
-        UserError: not a folder, no photos, folders that can be meant in two ways, fewer than two classes, class names
-            that look alike.
+        UserError: not a folder, no photos, folders that can be meant in two ways, class names that look alike.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -56,11 +65,11 @@ def read_folder(path: str, group_pattern: str | None = None) -> pd.DataFrame:
     return _finish(table.sort_values("path", ignore_index=True), group_pattern)
 
 
-def read_table(path: str, group_pattern: str | None = None) -> pd.DataFrame:
-    """The images that a CSV lists; the same columns as `read_folder`.
+def table_of_any(path: str, group_pattern: str | None = None) -> pd.DataFrame:
+    """The images that a CSV lists; the same columns as `folder_of_any`.
 
     The CSV has `path` (from the CSV's folder, or absolute: the column then starts at the deepest folder that holds all
-    of them, as `read_folder`'s does) and `label`, optionally `group` (or `leaf_id`) and `split`;
+    of them, as `folder_of_any`'s does) and `label`, optionally `group` (or `leaf_id`) and `split`;
     it may be as a spreadsheet writes it, see `tables`.
 
     Raises:
@@ -152,7 +161,7 @@ def _note_near_twins(classes: Sequence[str]) -> None:
     """Say where two names of classes differ by blanks and dashes only, or by what a copy of a folder is called."""
     by_word: dict[str, str] = {}
     for label in classes:
-        word = re.sub(r"[\s_-]*copy$|[\s_.-]+", "", as_seen(_whole(label)))
+        word = as_word(_whole(label)).removesuffix("copy")
         twin = by_word.setdefault(word, label)
         if twin != label:
             note(f"{twin!r} and {label!r} are spelt nearly alike, and count as two classes. Are they one?")
@@ -170,13 +179,18 @@ def _refuse_one_file_twice(tree: folders.Tree, found: Sequence[tuple[str | None,
             )
 
 
+def _of_several_classes(table: pd.DataFrame) -> pd.DataFrame:
+    classes = list(table["label"].unique())
+    if len(classes) < 2:
+        raise UserError(f"There is one class only, {classes[0]!r}. Telling classes apart needs at least two.")
+    return table
+
+
 def _finish(table: pd.DataFrame, group_pattern: str | None) -> pd.DataFrame:
     """Check the classes and normalise `split` and `group`."""
     classes = sorted(table["label"].unique())
     _refuse_twins(set(classes))
     _note_near_twins(classes)
-    if len(classes) < 2:
-        raise UserError(f"There is one class only, {classes[0]!r}. Telling classes apart needs at least two.")
     if "split" in table:
         parts = table["split"].map(lambda name: part_of(name) or "")
         if unknown := sorted(set(table["split"][parts == ""])):

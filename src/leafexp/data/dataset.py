@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
+from leafexp.cache.arrays import Stored
 from leafexp.data import splits
 from leafexp.data.duplicates import joined_groups
 from leafexp.data.folds import fold_split
@@ -77,12 +78,7 @@ def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Data
         UserError: unusable images with on_bad_image=error, ten named and all in a file; no usable image of a class; or
             a class that can't be split.
     """
-    stored, checksums, problems = load(catalog, settings.image_size, cache_bytes, settings.white)
-    skipped = pd.DataFrame(
-        {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
-    )
-    _check_usable(catalog, skipped, settings.on_bad_image)
-    table = catalog.assign(sha256=checksums).drop(index=catalog.index[list(problems)]).reset_index(drop=True)
+    stored, table, skipped = read_usable(catalog, settings, cache_bytes)
     if settings.groups == NEAR_DUPLICATES:
         table["group"] = joined_groups(stored.array, stored.key, table)
     seed = settings.split_seed or 0
@@ -106,11 +102,32 @@ def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Data
     )
 
 
-def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: str) -> None:
+def read_usable(
+    catalog: pd.DataFrame, settings: Settings, cache_bytes: int, unusable_file: Path = _UNUSABLE_FILE
+) -> tuple[Stored, pd.DataFrame, pd.DataFrame]:
+    """Read and check the images of a catalog.
+
+    Returns:
+        The pixels of the usable ones; the catalog's rows of these, with their sha256; and those left out, with columns
+        path and reason.
+
+    Raises:
+        UserError: as `prepare`, of unusable images.
+    """
+    stored, checksums, problems = load(catalog, settings.image_size, cache_bytes, settings.white)
+    skipped = pd.DataFrame(
+        {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
+    )
+    _check_usable(catalog, skipped, settings.on_bad_image, unusable_file)
+    table = catalog.assign(sha256=checksums).drop(index=catalog.index[list(problems)]).reset_index(drop=True)
+    return stored, table, skipped
+
+
+def _check_usable(catalog: pd.DataFrame, skipped: pd.DataFrame, on_bad_image: str, unusable_file: Path) -> None:
     """Say which photos can't be used, and raise UserError unless they may be left out and each class has others."""
     if skipped.empty:
         return
-    written = _written(skipped)
+    written = _written(skipped, unusable_file)
     if len(skipped) == len(catalog):
         first = catalog["file"].iloc[0]
         raise UserError(
@@ -169,9 +186,9 @@ def _listed(skipped: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _written(skipped: pd.DataFrame) -> str:
+def _written(skipped: pd.DataFrame, unusable_file: Path) -> str:
     """Write the photos that can't be used to a file, in place of those of another time; returns where they are."""
-    file = ROOT / _UNUSABLE_FILE
+    file = ROOT / unusable_file
     try:
         file.parent.mkdir(exist_ok=True)
         skipped.to_csv(file, index=False)

@@ -1,7 +1,7 @@
 """Photos that are the same or nearly the same: by checksum, by perceptual hash, by their thumbnails and closely."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import imagehash
@@ -53,7 +53,9 @@ class Pairs(NamedTuple):
     correlation: np.ndarray
 
 
-def duplicates(pixels: np.ndarray, sha256: pd.Series) -> Iterator[Pairs]:
+def duplicates(
+    pixels: np.ndarray | Sequence[np.ndarray], sha256: pd.Series, sides: np.ndarray | None = None
+) -> Iterator[Pairs]:
     """The pairs of photos that are equal or nearly equal, also when turned by quarters or mirrored, part by part.
 
     The frames of a video make millions of them: what is asked of them should be reduced as they come.
@@ -61,12 +63,15 @@ def duplicates(pixels: np.ndarray, sha256: pd.Series) -> Iterator[Pairs]:
     Args:
         pixels: uint8, shape (images, height, width, 3).
         sha256: Checksum of each photo's file.
+        sides: where given, pairs of photos of one side are left out.
 
     Yields:
         Pairs of one kind of the four, with the correlation of their thumbnails, in [-1, 1]. Of several equal photos the
         first is paired with each other one.
     """
+    sides = np.arange(len(pixels)) if sides is None else sides
     equal = _equal(sha256)
+    equal = equal[sides[equal[:, 0]] != sides[equal[:, 1]]]
     if len(equal):
         yield Pairs(EXACT, equal[:, 0], equal[:, 1], np.ones(len(equal), np.float32))
     hashes, thumbnails, close = _look(pixels)
@@ -77,6 +82,7 @@ def duplicates(pixels: np.ndarray, sha256: pd.Series) -> Iterator[Pairs]:
         # Pairs with a photo before the block were seen with that photo's.
         others = np.arange(start, len(pixels))
         open_pairs = (others > rows[:, None]) & (contents[others] != contents[rows, None])
+        open_pairs &= sides[others] != sides[rows, None]
         for way, kind in _WAYS.items():
             bits = np.bitwise_count(hashes[way][rows, None] ^ hashes[None][others])
             left, right = np.nonzero((bits <= MOST_BITS) & open_pairs)
@@ -172,11 +178,13 @@ def _ordered(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered[:, 0], ordered[:, 1]
 
 
-def _look(pixels: np.ndarray) -> tuple[dict[Image.Transpose | None, np.ndarray], np.ndarray, np.ndarray]:
+def _look(
+    pixels: np.ndarray | Sequence[np.ndarray],
+) -> tuple[dict[Image.Transpose | None, np.ndarray], np.ndarray, np.ndarray]:
     """Perceptual hashes (64 bits each) of the photos laid in each way, standardised thumbnails, and greys."""
     hashes = {way: np.empty(len(pixels), np.uint64) for way in _WAYS}
     thumbnails = np.empty((len(pixels), _THUMBNAIL, _THUMBNAIL), np.float32)
-    side = min(_CLOSE, pixels.shape[1] // _GRID * _GRID)
+    side = min(_CLOSE, len(pixels[0]) // _GRID * _GRID)
     close = np.empty((len(pixels), side, side), np.uint8)
     for row in tqdm(range(len(pixels)), "Comparing photos", unit="", leave=False, disable=None):
         image = Image.fromarray(np.array(pixels[row])).convert("L")

@@ -51,6 +51,11 @@ def as_seen(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", _DASHES.sub("-", letters)).split())
 
 
+def as_word(name: str) -> str:
+    """Equal for names that are spelt nearly alike: as `as_seen`, but blanks, dashes, dots, underscores don't count."""
+    return re.sub(r"[\s_.-]+", "", as_seen(name))
+
+
 def difference(one: str, other: str) -> str:
     """In what two names that look alike differ."""
     if one.casefold() == other.casefold():

@@ -41,9 +41,9 @@ def read(source: Path) -> Listed:
     Raises:
         UserError: not a CSV, a column or a value is missing.
     """
-    text = _text(source)
+    text = text_of(source)
     name = printable(str(source))
-    rows = _rows(text, name)
+    rows = rows_of(text, name)
     if not rows:
         raise UserError(f"{name} can't be read as CSV: it is empty.")
     head = [re.sub(r"[\s_-]+", "_", value.strip().casefold()) for value in rows[0][1]]
@@ -202,7 +202,12 @@ def _tail(directory: _Directory, folder: Path, name: str) -> str:
     return next((tail for tail in tails if tail and directory.find(folder, tail).is_file()), "")
 
 
-def _text(source: Path) -> str:
+def text_of(source: Path) -> str:
+    """The text of a file in any usual encoding.
+
+    Raises:
+        UserError: it can't be read, or is no text.
+    """
     name = printable(str(source))
     try:
         content = source.read_bytes()
@@ -233,7 +238,7 @@ def _text(source: Path) -> str:
     return text
 
 
-def _rows(text: str, name: str) -> list[tuple[int, list[str]]]:
+def rows_of(text: str, name: str) -> list[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line it begins in."""
     before = 0
     if declared := re.match(r"\s*\"?sep=(.)\"?[ \t]*(?:\r\n|\n|\r)", text, re.IGNORECASE):

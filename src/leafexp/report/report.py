@@ -12,14 +12,17 @@ from leafexp.report.evidence.intervals import Estimate, accuracy
 from leafexp.report.evidence.together import Together
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
+from leafexp.report.rows.external import External, externals
 from leafexp.report.rows.predictions import answered_together
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows, of_one_arm, shipped_as, with_shared_settings
 from leafexp.report.say.answer import Answer, answer, of_settings
 from leafexp.report.say.caveats import Caveat, caveats
+from leafexp.report.say.external import headline
 from leafexp.report.say.q1 import how_they_learned, q1
 from leafexp.report.say.q2 import q2
 from leafexp.report.say.q3 import q3
 from leafexp.report.say.question import Question
+from leafexp.report.say.words import Sentence
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Report:
         questions: Q1 to Q3; in a study of one arm's settings, how the rows learned.
         together: of each row by label, the accuracies of answers of several networks or photos; rows without such
             answers lack, and controls.
+        externals: what rows reached on photos from elsewhere, by second test set.
         phases: of each row by label, how it was trained, as phases.csv has it; rows whose file can't be read lack.
     """
 
@@ -52,7 +56,13 @@ class Report:
     caveats: tuple[Caveat, ...]
     questions: tuple[Question, ...]
     together: dict[str, Together]
+    externals: tuple[External, ...]
     phases: dict[str, pd.DataFrame]
+
+    @property
+    def elsewhere(self) -> list[Sentence]:
+        """What is left of the accuracy on photos from elsewhere: of the answer's rows, by second test set."""
+        return [sentence for found in self.externals for sentence in headline(found, self.answers[0][1].best)]
 
     @property
     def planned(self) -> list[Comparison]:
@@ -72,6 +82,7 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
     rows = make_rows(selection.finished)
     comparisons = tuple(compare(rows))
     found = tuple(effects(rows, comparisons))
+    tested_elsewhere = externals(rows)
     groups = sorted(
         (alike for group in groups_to_compare(rows) for alike in with_shared_settings(group)),
         key=lambda group: -sum(not row.control for row in group),
@@ -98,9 +109,10 @@ def make_report(selection: Selection, tracking_uri: str, detect: float = 0.02) -
         comparisons,
         found,
         answers,
-        caveats(rows, comparisons, selection),
+        caveats(rows, comparisons, selection, tested_elsewhere),
         questions,
         _together(rows),
+        tested_elsewhere,
         _phases(rows, tracking_uri),
     )
 

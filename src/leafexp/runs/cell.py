@@ -64,7 +64,8 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
         # Without its photos or weights a run has no identity, but it has failed nevertheless.
         with run.tracked(store, row, tags, settings):
             raise
-    decided = deciding(config, given.photos, given.weights)
+    elsewhere = given.external.photos if given.external else None
+    decided = deciding(config, given.photos, given.weights, elsewhere)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
     with process.held(decided.sha256):
         while True:
@@ -106,11 +107,14 @@ def _train(
     from leafexp.data.batches import steps_per_epoch
     from leafexp.runs import network as networks
     from leafexp.runs import results
+    from leafexp.runs.external import prepared, track_external
     from leafexp.training import evaluation, phases
     from leafexp.training.fit import fit
 
     dataset = inputs.prepare(config, given.catalog, run)
     known = results.track_audit(run, dataset, config.data.audit)
+
+    external = prepared(run, given.external, dataset, config) if given.external else None
 
     network = networks.begin(config, len(dataset.classes), given.weights)
     run.log_tags(network.tags)
@@ -125,7 +129,10 @@ def _train(
     # Not before training: the page of a run in `mlflow ui` lists metrics in the order in which they came.
     steps = steps_per_epoch(dataset, training.batch_size) * len(fitted.history)
     run.log_results({**known, names.OPTIMIZER_STEPS: steps})
-    return results.track(run, _row(config), network.model, fitted, dataset, predictions, intention)
+    accuracy = results.track(run, _row(config), network.model, fitted, dataset, predictions, intention)
+    if external:
+        track_external(run, network.model, external, training.batch_size)
+    return accuracy
 
 
 def _record(run: "TrackedRun", progress: "Progress | None", on_epoch: "Callable[[EpochRow], None]") -> "Record":

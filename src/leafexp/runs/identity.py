@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from leafexp.settings.schema import Config
 
 # The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
-_DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
+_DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit", "external", "external_labels"}
 _SOURCES = ("data", "models", "training", *(f"runs/{name}.py" for name in ("cell", "inputs", "network", "backend")))
 _SPLIT = {"validation_share", "test_share", "split_seed", "folds", "fold"}
 # The photos stand for what these make.
-_SOURCES_ELSEWHERE = tuple(f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling"))
+_SOURCES_ELSEWHERE = tuple(
+    f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling", "external")
+)
 # Where they are not set, runs are those of before there were these.
 _LEVERS = {"class_weights", "label_smoothing", "patience", "clipnorm"}
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
@@ -42,7 +44,7 @@ class Deciding:
         network: the function that builds the network, and its values.
         weights: SHA-256 of the pretrained weights, None without.
         photos: SHA-256 over label, rank of the group, given part and content of each photo, in the order of paths.
-        data: how the photos are read, and which are left out.
+        data: how the photos are read, and which are left out; SHA-256 over a second test set where there is one.
         split: of the parts that are drawn, shares or fold, and seed; empty where all are given.
         phases: what learns, epochs, learning rate and batch norm, phase by phase.
         optimizer: the optimizer, its values, and the course of the learning rate.
@@ -72,13 +74,16 @@ class Deciding:
         return key_of([[part.name, _sorted(getattr(self, part.name))] for part in fields(self)])
 
 
-def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Deciding:
+def deciding(
+    config: "Config", photos: pd.DataFrame, weights: str | None, external: pd.DataFrame | None = None
+) -> Deciding:
     """What decides the result of a run.
 
     Args:
         config: its configuration.
         photos: the catalog, sorted by path: columns path, label, group, sha256, and split where it is given.
         weights: SHA-256 of the pretrained weights, None without.
+        external: the second test set like `photos`, None without.
     """
     data, trainer = asdict(config.data), asdict(config.trainer)
     optimizer = asdict(config.optimizer)
@@ -90,7 +95,8 @@ def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Dec
         network=config.model.network,
         weights=weights,
         photos=_photos(photos),
-        data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT},
+        data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT}
+        | ({} if external is None else {"external": _photos(external)}),
         split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
         phases=list(_phases(config)),
         optimizer=_set({name: optimizer[name] for name in _of_optimizer(optimizer["schedule"])}),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from leafexp.data.dataset import Dataset
+    from leafexp.data.external import External
     from leafexp.settings.schema import Config
     from leafexp.tracking.run import TrackedRun
 
@@ -23,11 +24,13 @@ class Inputs:
     Attributes:
         catalog: the photos' table.
         photos: the same with each photo's SHA-256.
+        external: the second test set, None without.
         weights: SHA-256 of the pretrained weights, None without.
     """
 
     catalog: "pd.DataFrame"
     photos: "pd.DataFrame"
+    external: "External | None"
     weights: str | None
 
 
@@ -36,8 +39,9 @@ def read(config: "Config") -> Inputs:
     from leafexp.data.pixels import checksums
 
     catalog = read_catalog(config)
+    external = _read_external(config, catalog)
     photos = catalog.assign(sha256=checksums(list(catalog["file"]))[0])
-    return Inputs(catalog, photos, _weights_sha256(config, catalog["label"].nunique()))
+    return Inputs(catalog, photos, external, _weights_sha256(config, catalog["label"].nunique()))
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":
@@ -72,6 +76,16 @@ def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun") -> "Da
         },
     )
     return dataset
+
+
+def _read_external(config: "Config", catalog: "pd.DataFrame") -> "External | None":
+    """The second test set, without reading its pixels; None without."""
+    data = config.data
+    if data.external is None:
+        return None
+    from leafexp.data.external import read
+
+    return read(data.external, data.external_labels, sorted(catalog["label"].unique()))
 
 
 def _weights_sha256(config: "Config", num_classes: int) -> str | None:

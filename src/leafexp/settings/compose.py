@@ -63,6 +63,8 @@ def planned(overrides: Sequence[str], config_dir: str | None = None) -> tuple[Co
         parsed = _parse(overrides)
         if any(override.get_key_element().lstrip("+~").startswith("hydra.sweeper.params") for override in parsed):
             raise UserError("hydra.sweeper.params belongs into YAML files. Here, give the values: -m seed=0,1,2.")
+        if any(override.is_sweep_override() and _of_external(override) for override in parsed):
+            raise UserError("One command tests on one data.external. Give a command, with its sweep=NAME, for each.")
         axes = [values for override in parsed if (values := _values(override))]
         firsts = [axis[0] for axis in axes]
         composed, swept = _compose(searched, firsts)
@@ -159,6 +161,10 @@ def _values(override: Override) -> list[str]:
     if not override.is_discrete_sweep() or isinstance(override.value(), Glob):
         return []
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _of_external(override: Override) -> bool:
+    return override.get_key_element().lstrip("+") in ("data.external", "data.external_labels")
 
 
 def _key(override: str) -> str:

@@ -60,6 +60,8 @@ class DataConfig:
     fold: int | None = None
     train_per_class: int | None = None
     groups: str = "given"
+    external: str | None = None
+    external_labels: str | None = None
     audit: str = "error"
     source: dict[str, Any] = field(default_factory=dict)
 

@@ -84,6 +84,11 @@ def check_values(config: "Config") -> None:
         raise UserError(f"The name in data.path={printable(data.path)} is not UTF-8. Rename the folder or the file.")
     if data.path is not None and data.name != "leafsim" and not Path(data.path).expanduser().exists():
         raise UserError(f"data.path={data.path} does not exist (looked from {Path.cwd()}).")
+    for key, value in (("data.external", data.external), ("data.external_labels", data.external_labels)):
+        if value is not None and not Path(value).expanduser().exists():
+            raise UserError(f"{key}={printable(value)} does not exist (looked from {Path.cwd()}).")
+    without = data.external is None and data.external_labels is not None
+    expect(not without, "data.external", "set with data.external_labels", data.external)
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "over 0", optimizer.learning_rate)
     expect_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
     expect(optimizer.warmup_epochs >= 0, "optimizer.warmup_epochs", "0 or more", optimizer.warmup_epochs)

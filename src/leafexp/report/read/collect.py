@@ -162,6 +162,7 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     audit, unread = _audit(runs, finished)
     notes += [
         *_left_out(foreign, repeated),
+        *_not_shown_elsewhere(chosen, finished),
         *_remarks(finished),
         *(["The audit of these photos can't be read, so what it found is not said."] if unread else []),
     ]
@@ -179,6 +180,14 @@ def _left_out(foreign: int, repeated: int) -> list[str]:
             f"{counted(repeated, 'older finished run')} of the same configuration, seed and data {verb} left out."
         )
     return notes
+
+
+def _not_shown_elsewhere(chosen: Iterable[Run], finished: Iterable[Run]) -> list[str]:
+    """Second test sets of older runs alone, which are left out with these."""
+    shown_photos = {run.tags.get(names.EXTERNAL_HASH) for run in finished}
+    lost = {run.tags.get(names.EXTERNAL, "?") for run in chosen if run.reported and names.EXTERNAL_HASH in run.tags
+            and run.tags[names.EXTERNAL_HASH] not in shown_photos}  # fmt: skip
+    return [f"Only older runs were tested on these photos from elsewhere: {', '.join(sorted(lost))}."] if lost else []
 
 
 def _remarks(runs: Sequence[Run]) -> list[str]:

@@ -9,6 +9,7 @@ from leafexp.report.evidence.comparisons import Comparison, Verdict
 from leafexp.report.read.collect import Run, Selection, why_not
 from leafexp.report.read.replicates import Incomplete
 from leafexp.report.rows.budget import unequal
+from leafexp.report.rows.external import External
 from leafexp.report.rows.learning import still_gaining
 from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
 from leafexp.report.say.words import Part, Sentence, few, in_hundred, listed, percent, rounded, say
@@ -36,7 +37,9 @@ class Caveat:
     sentence: Sentence
 
 
-def caveats(rows: Sequence[Row], comparisons: Sequence[Comparison], selection: Selection) -> tuple[Caveat, ...]:
+def caveats(
+    rows: Sequence[Row], comparisons: Sequence[Comparison], selection: Selection, externals: Sequence[External] = ()
+) -> tuple[Caveat, ...]:
     """Every caveat that holds for these rows, the gravest first."""
     found = [
         *_audited(selection.audit or {}, "a fold's split" if any(row.folded for row in rows) else "the split"),
@@ -47,6 +50,7 @@ def caveats(rows: Sequence[Row], comparisons: Sequence[Comparison], selection: S
         *_leaves(rows),
         *_unequal(rows),
         *_mixed(rows),
+        *_elsewhere(externals, rows),
         *_unfinished(selection.unfinished),
         *_incomplete(selection.incomplete),
     ]
@@ -201,6 +205,47 @@ def _mixed(rows: Sequence[Row]) -> Iterable[Caveat]:
         mixed = [row for row in rows if len({run.tags.get(tag, "") for run in row.runs}) > 1]
         if mixed:
             yield Caveat(35, say(f"The networks of one arm come from several {what}: ", listed(mixed), "."))
+
+
+def _elsewhere(externals: Sequence[External], rows: Sequence[Row]) -> Iterable[Caveat]:
+    """What a reader must know of photos from elsewhere."""
+    for found in externals:
+        if found.overlap:
+            yield Caveat(
+                78,
+                say(
+                    f"{counted(found.overlap, 'photo')} from elsewhere ({found.name}) {_equal(found.overlap)} one that "
+                    "was trained or validated on, so the accuracy there looks better than it is."
+                ),
+            )
+        if found.absent:
+            yield Caveat(
+                57,
+                say(
+                    f"No photo from elsewhere ({found.name}) shows {', '.join(found.absent)}: the accuracy there is "
+                    "over the other classes, and that on the own test photos over all."
+                ),
+            )
+        if known := next(iter(found.accuracies.values()), None):
+            photos = known.predictions // known.networks
+            what = "photos" if known.leaves == photos else "leaves"
+            if known.leaves < FEW_LEAVES:
+                yield Caveat(56, say(f"The photos from elsewhere ({found.name}) are of only {known.leaves} {what}."))
+            if what == "photos":
+                yield Caveat(
+                    54,
+                    say(
+                        f"No two photos from elsewhere ({found.name}) are known to show the same leaf. If some do, the "
+                        "interval there is too narrow."
+                    ),
+                )
+        there = {row.label for row in found.rows}
+        if missing := [row for row in rows if row.label not in there]:
+            yield Caveat(36, say(f"Not tested on photos from elsewhere ({found.name}): ", listed(missing), "."))
+
+
+def _equal(number: int) -> str:
+    return "equals or nearly equals" if number == 1 else "equal or nearly equal"
 
 
 def _unfinished(runs: Sequence[Run]) -> Iterable[Caveat]:

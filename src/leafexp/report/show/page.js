@@ -32,7 +32,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const filters = document.querySelector(".filters");
 filters?.addEventListener("change", () => {
   const [label, right, wrong] = [...filters.querySelectorAll("select")].map(select => select.value);
-  const photos = [...document.querySelectorAll(".gallery figure")];
+  const photos = [...document.querySelectorAll("#disagree figure")];
   for (const photo of photos) {
     const rows = photo.dataset.right.split(" ");
     photo.hidden = (label && photo.dataset.label !== label) || (right && !rows.includes(right)) || (wrong && rows.includes(wrong));

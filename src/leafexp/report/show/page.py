@@ -24,6 +24,7 @@ from leafexp.report.say.words import Code, Sentence, called, capital, percent
 from leafexp.report.show import canvas, cost, curves, details, forest, trust
 from leafexp.report.show.classes import confusion as confusion_figure
 from leafexp.report.show.classes import recalls
+from leafexp.report.show.external import section
 from leafexp.report.show.gallery import disagreements
 from leafexp.report.show.terminal import about, about_selection, setting_of, split_of
 from leafexp.stores import linked
@@ -59,6 +60,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
     trusted = details.calibrations(report.main)
     classes = details.by_class(report)
     audit = report.selection.audit or {}
+    elsewhere = [section(found, report.answers[0][1].best, tracking_uri) for found in report.externals]
     return environment.get_template("page.html.j2").render(
         report=report,
         about=_about(report),
@@ -81,6 +83,7 @@ def make_page(report: Report, tracking_uri: str) -> str:
         most_pairs=_MOST_PAIRS,
         classes=classes,
         confusions=details.confusions(report.main),
+        elsewhere=elsewhere,
         photos=photos,
         disagreed=disagreed,
         labels=sorted({photo.label for photo in photos}),
@@ -118,6 +121,8 @@ def _figures(report: Report, trusted: Mapping[Row, Calibration], classes: detail
     }
     for number, (group, _) in enumerate(report.answers[:_MOST_GROUPS] if len(report.answers) > 1 else ()):
         draw[f"group-{number}"] = partial(forest.accuracies, group, known)
+    for number, found in enumerate(report.externals):
+        draw[f"elsewhere-{number}"] = partial(forest.accuracies, found.rows, found.accuracies)
     for number, effect in enumerate(report.effects):
         draw[f"effect-{number}"] = partial(forest.effect, effect)
     for number, row in enumerate(classes.best):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from leafexp import names
 from leafexp.errors import UserError
 from leafexp.names import folder_name
 from leafexp.report.read.collect import collect
@@ -83,7 +84,7 @@ def in_full(report: Report, pictures: list[tuple[str, str]]) -> str:
         if len(report.answers) > 1:
             blocks.append(f"## {in_markdown(setting_of(report, rows))}")
         blocks += [f"**{markdown(found.title)}**", " ".join(map(markdown, found.said))]
-    blocks += [as_markdown(arms_of(report))]
+    blocks += [" ".join(map(markdown, report.elsewhere)), as_markdown(arms_of(report))]
     if any(row.control for row in report.rows):
         blocks += ["In the random arms layers keep random weights: they show what is reached without learned features."]
     if report.caveats:
@@ -127,6 +128,26 @@ def as_json(report: Report, table: pd.DataFrame) -> str:
         "effects": report.effects,
         "caveats": [{"weight": caveat.weight, "said": plain(caveat.sentence)} for caveat in report.caveats],
         "questions": report.questions,
+        "externals": [
+            {
+                "name": found.name,
+                "photos": found.photos,
+                "overlap": found.overlap,
+                "absent_classes": found.absent,
+                "arms": [
+                    {
+                        "model": row.label,
+                        "accuracy": row.accuracy,
+                        "own_accuracy": found.own[row.label],
+                        "macro_f1": row.mean(names.EXTERNAL_MACRO_F1),
+                        "estimate": found.accuracies.get(row.label),
+                        "networks": len(row.runs),
+                    }
+                    for row in found.rows
+                ],
+            }
+            for found in report.externals
+        ],
         "audit": report.selection.audit,
     }
     return json.dumps(_simple(content), indent=1, ensure_ascii=False, allow_nan=False)

@@ -9,9 +9,11 @@ from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.read.collect import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows import timing
+from leafexp.report.rows.external import externals
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, varied_settings
 from leafexp.report.say.effects import effects_said
+from leafexp.report.say.external import in_a_line
 from leafexp.report.say.words import Code, Sentence, capital, few, plain
 from leafexp.report.show.table import arms_table, as_text
 from leafexp.wording import counted, one_line
@@ -32,6 +34,8 @@ def on_terminal(report: Report) -> str:
         single = len(report.answers) == 1
         begin = "" if single else f"{setting_of(report, rows)}: "
         lines += _wrapped([found.title, *found.said] if single else [found.title, *found.said[:1]], begin)
+    if report.elsewhere:
+        lines += _wrapped(report.elsewhere, "")
     if not report.planned:
         lines += [line for sentence in effects_said(report.effects) for line in _wrapped([sentence], "")]
     every = [row for rows, _ in report.answers for row in rows]
@@ -41,9 +45,10 @@ def on_terminal(report: Report) -> str:
 
 
 def sweep_table(runs: Sequence[Run]) -> str:
-    """The arms of a sweep's finished runs, for a terminal."""
+    """The arms of a sweep's finished runs, for a terminal, with their accuracy on photos from elsewhere."""
     rows = make_rows(runs)
-    return "\n".join(_arms(rows[:MOST_OF_A_SWEEP], accuracies(rows), len(rows)))
+    elsewhere = [line for found in externals(rows) for line in _wrapped([in_a_line(found)], "")]
+    return "\n".join([*_arms(rows[:MOST_OF_A_SWEEP], accuracies(rows), len(rows)), *elsewhere])
 
 
 def _arms(shown: Sequence[Row], found: Mapping[str, Estimate], rows: int) -> list[str]:

@@ -1,0 +1,89 @@
+"""The rows as they did on a second test set: photos from elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from leafexp import names
+from leafexp.report.evidence.intervals import Estimate, accuracy
+from leafexp.report.read.artifacts import parse_predictions, read_texts
+from leafexp.report.read.collect import Run
+from leafexp.report.rows.predictions import PROBABILITY
+from leafexp.report.rows.row import Row
+
+
+@dataclass(frozen=True, eq=False)
+class External:
+    """What rows reached on one second test set.
+
+    Attributes:
+        name: what it is called; where two are called alike, with the beginning of its hash.
+        photos: the hash of its photos.
+        rows: the rows as tested there. Their accuracy, predictions and outcomes are those on these photos, and their
+            networks are those that were tested on them.
+        own: the mean accuracy of the same networks on their own test photos, by the row's label.
+    """
+
+    name: str
+    photos: str
+    rows: tuple[Row, ...]
+    own: dict[str, float]
+
+    @cached_property
+    def accuracies(self) -> dict[str, Estimate]:
+        """The accuracy there by the row's label, with its 95 % interval; rows whose predictions can't be used lack."""
+        seen = {row.label: row.outcomes for row in self.rows}
+        return {label: accuracy(known.right, known.leaves) for label, known in seen.items() if known is not None}
+
+    @cached_property
+    def absent(self) -> list[str]:
+        """The classes that the networks know and of which there is no photo; none where that can't be read."""
+        tested = next((row.tested for row in self.rows if row.tested is not None), None)
+        if tested is None:
+            return []
+        known = {column.removeprefix(PROBABILITY) for column in map(str, tested) if column.startswith(PROBABILITY)}
+        return sorted(known - set(tested["label"]))
+
+    @property
+    def overlap(self) -> int:
+        """How many of its photos equal, or nearly equal, one that a network learned from; the most of any network."""
+        kinds = (names.EXTERNAL_EXACT_DUPLICATES, names.EXTERNAL_NEAR_DUPLICATES)
+        return max(round(sum(run.metrics.get(kind, 0) for kind in kinds)) for row in self.rows for run in row.runs)
+
+
+def externals(rows: Sequence[Row]) -> tuple[External, ...]:
+    """The second test sets on which networks of the rows were tested; other photos are another set."""
+    tested: dict[str, list[tuple[Row, list[Run]]]] = {}
+    for row in rows:
+        by_photos: dict[str, list[Run]] = {}
+        for run in row.runs:
+            if run.tags.get(names.EXTERNAL_HASH) and 0 <= run.metrics.get(names.EXTERNAL_ACCURACY, -1) <= 1:
+                by_photos.setdefault(run.tags[names.EXTERNAL_HASH], []).append(run)
+        for photos, runs in by_photos.items():
+            tested.setdefault(photos, []).append((row, runs))
+    called = {photos: found[0][1][0].tags.get(names.EXTERNAL, "") or photos[:8] for photos, found in tested.items()}
+    alike = Counter(called.values())
+    return tuple(
+        External(
+            called[photos] if alike[called[photos]] == 1 else f"{called[photos]}, {photos[:8]}",
+            photos,
+            tuple(Row(row.label, row.name, row.settings, _as_tested(runs)) for row, runs in found),
+            {row.label: sum(run.metrics[names.TEST_ACCURACY] for run in runs) / len(runs) for row, runs in found},
+        )
+        for photos, found in tested.items()
+    )
+
+
+def _as_tested(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs with what they reached and said on the second test set in place of their own test photos."""
+    uris = [run.artifact_uri for run in runs]
+    tables = parse_predictions(read_texts(uris, names.EXTERNAL_PREDICTIONS_FILE, runs[0].tracking_uri))
+    return tuple(
+        replace(
+            run,
+            metrics={**run.metrics, names.TEST_ACCURACY: run.metrics[names.EXTERNAL_ACCURACY]},
+            predictions=table if table is not None and len(table) == run.metrics.get(names.EXTERNAL_IMAGES) else None,
+        )
+        for run, table in zip(runs, tables, strict=True)
+    )
