@@ -9,11 +9,10 @@ from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, compare
 from leafexp.report.evidence.factors import Effect, effects
 from leafexp.report.evidence.intervals import Estimate, accuracy
-from leafexp.report.evidence.together import Together
+from leafexp.report.evidence.together import Together, of_predictions
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
 from leafexp.report.rows.external import External, externals
-from leafexp.report.rows.predictions import answered_together
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows, of_one_arm, shipped_as, with_shared_settings
 from leafexp.report.say.answer import Answer, answer, of_settings
 from leafexp.report.say.caveats import Caveat, caveats
@@ -125,7 +124,7 @@ def accuracies(rows: Sequence[Row]) -> dict[str, Estimate]:
 
 def _together(rows: Sequence[Row]) -> dict[str, Together]:
     known = {
-        row.label: answered_together(row.tested, row.outcomes)
+        row.label: of_predictions(row.tested, row.outcomes)
         for row in rows
         if not row.control and row.tested is not None and row.outcomes is not None
     }

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from leafexp.report.evidence.intervals import Estimate, accuracy
+from leafexp.report.evidence.outcomes import Outcomes
+from leafexp.report.rows.predictions import probabilities as probabilities_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,20 @@ class Together:
     by_networks: Estimate | None
     by_leaf: Estimate | None
     by_both: Estimate | None
+
+
+def of_predictions(predictions: pd.DataFrame, seen: Outcomes) -> Together | None:
+    """What the networks that `seen` speaks of, and the photos of a leaf, answer together.
+
+    None where the probabilities are not known.
+    """
+    known = probabilities_of(predictions)
+    if known is None:
+        return None
+    photo = pd.Index(seen.paths).get_indexer(pd.Index(predictions["path"]))
+    truth = np.empty(len(seen.paths), int)
+    truth[photo] = known[1]
+    return together(known[0], predictions["network"].to_numpy(), photo, truth, seen.leaves)
 
 
 def together(

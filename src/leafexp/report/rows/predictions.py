@@ -7,7 +7,6 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.evidence.together import Together, together
 from leafexp.report.read.collect import Run
 
 PROBABILITY = "probability_"
@@ -75,20 +74,6 @@ def probabilities(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, li
     if not columns or (truth < 0).any() or not np.isfinite(values).all():
         return None
     return values, truth, classes
-
-
-def answered_together(predictions: pd.DataFrame, seen: Outcomes) -> Together | None:
-    """What the networks that `seen` speaks of, and the photos of a leaf, answer together.
-
-    None where the probabilities are not known.
-    """
-    known = probabilities(predictions)
-    if known is None:
-        return None
-    photo = pd.Index(seen.paths).get_indexer(pd.Index(predictions["path"]))
-    truth = np.empty(len(seen.paths), int)
-    truth[photo] = known[1]
-    return together(known[0], predictions["network"].to_numpy(), photo, truth, seen.leaves)
 
 
 def confusion(predictions: pd.DataFrame) -> pd.DataFrame:
