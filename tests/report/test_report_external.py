@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from leafexp import names
 from leafexp.report.evidence.intervals import accuracy
-from leafexp.report.read.collect import Run, Selection
+from leafexp.report.read.collect import Run, Selection, collect
 from leafexp.report.report import Report, make_report
 from leafexp.report.say.words import plain
 from leafexp.report.show.page import make_page
@@ -169,6 +169,14 @@ def test_other_photos_are_another_test_and_networks_without_them_are_named(tmp_p
     assert found["a"].own == {"Simple_CNN": cnn[1].metrics[names.TEST_ACCURACY]}
     caveats = [plain(item.sentence) for item in report_of([*kept, *cnn, *plain_runs]).caveats]
     assert "Not tested on photos from elsewhere (field): top fine-tuned." in caveats
+
+
+def test_photos_on_which_only_older_runs_were_tested_are_named(track: Callable[..., tuple[Path, str]]) -> None:
+    tags = {names.EXTERNAL: "field", names.EXTERNAL_HASH: "f" * 64}
+    store, experiment = track([study_run("Simple_CNN", started=1, tags=tags), study_run("Simple_CNN", started=2)])
+    selection = collect(f"sqlite:///{store}", experiment, "all")
+    assert len(selection.finished) == 1
+    assert "Only older runs were tested on these photos from elsewhere: field." in selection.notes
 
 
 def test_the_own_test_says_the_same_with_and_without_photos_from_elsewhere(report: Report) -> None:
