@@ -33,19 +33,20 @@ ROOMS = {
     "settings": f"{GROUND} data training",
     "runs.identity": f"{GROUND} cache training settings",
     "runs": f"{GROUND} cache data models training audit tracking settings runs.identity",
-    "report.read": GROUND,
+    "report.read.runs": GROUND,  # a run as the store holds it
+    "report.read": f"{GROUND} report.read.runs",
     "report.evidence.outcomes": "",  # right or wrong, photo by photo: rows hold it, and evidence counts it
-    "report.rows": f"{GROUND} report.read report.evidence.outcomes",
-    "report.evidence": f"{GROUND} report.evidence.outcomes report.rows",
-    "report.say": f"{GROUND} report.read report.rows report.evidence",
-    "report.report": f"{GROUND} report.read report.rows report.evidence report.say",
-    "report.show": f"{GROUND} report.read report.rows report.evidence report.say report.report",
+    "report.rows": f"{GROUND} report.read report.read.runs report.evidence.outcomes",
+    "report.evidence": f"{GROUND} report.read.runs report.evidence.outcomes report.rows",
+    "report.say": f"{GROUND} report.read report.read.runs report.rows report.evidence",
+    "report.report": f"{GROUND} report.read report.read.runs report.rows report.evidence report.say",
+    "report.show": f"{GROUND} report.read report.read.runs report.rows report.evidence report.say report.report",
     "relocate": GROUND,
     "cache.__main__": f"{GROUND} cache",
     "audit.__main__": f"{GROUND} data audit settings runs",
-    "report.__main__": f"{GROUND} report.read report.show",
-    "verify": f"{GROUND} data settings runs runs.identity tracking report.read",
-    "train": f"{GROUND} settings runs tracking report.read report.show",
+    "report.__main__": f"{GROUND} report.read report.read.runs report.show",
+    "verify": f"{GROUND} data settings runs runs.identity tracking report.read report.read.runs",
+    "train": f"{GROUND} settings runs tracking report.read report.read.runs report.show",
 }
 # What no module of these may import.
 LIBRARIES = {

@@ -8,7 +8,7 @@ import pytest
 from golden import log_runs, study_run, study_runs
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 
 
 @pytest.fixture(scope="session")

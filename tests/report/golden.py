@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 
 TEST_IMAGES = 1519
 DATA_HASH, SPLIT_HASH = "d" * 64, "5" * 64

@@ -8,7 +8,7 @@ from scipy import stats
 
 from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.row import Row, make_rows
 
 CLUSTERING = {"weak": 0.3, "middle": 0.6, "strong": 0.9}

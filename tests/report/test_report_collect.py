@@ -11,7 +11,8 @@ from golden import STUDY, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.read.collect import Run, Selection, choose_sweep, collect, newest_of_each, read_runs, why_not
+from leafexp.report.read.collect import Selection, choose_sweep, collect, newest_of_each, read_runs, why_not
+from leafexp.report.read.runs import Run
 from leafexp.report.read.store import default_tracking_uri, open_client
 from leafexp.report.report import make_report
 from leafexp.report.rows.learning import epochs

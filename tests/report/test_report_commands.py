@@ -8,7 +8,7 @@ from golden import study_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.row import make_rows
 from leafexp.report.say.commands import would_tell
 from leafexp.report.say.words import Code, markdown, say

@@ -8,7 +8,8 @@ import pytest
 from golden import study_run, study_runs
 
 from leafexp import names
-from leafexp.report.read.collect import Run, Selection
+from leafexp.report.read.collect import Selection
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, make_report
 from leafexp.report.rows.row import make_rows
 from leafexp.report.say.words import Code, in_markdown, markdown, say

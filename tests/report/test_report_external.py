@@ -16,7 +16,8 @@ from PIL import Image
 
 from leafexp import names
 from leafexp.report.evidence.intervals import accuracy
-from leafexp.report.read.collect import Run, Selection, collect
+from leafexp.report.read.collect import Selection, collect
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, make_report
 from leafexp.report.say.words import plain
 from leafexp.report.show.page import make_page

@@ -16,8 +16,9 @@ from simulated import ARMS, Design, right
 from leafexp import names
 from leafexp.errors import UserError
 from leafexp.report.evidence.comparisons import Verdict, compare
-from leafexp.report.read.collect import Run, Selection, collect, configurations_tried
+from leafexp.report.read.collect import Selection, collect, configurations_tried
 from leafexp.report.read.replicates import whole_replicates
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, make_report
 from leafexp.report.rows.row import groups_to_compare, make_rows
 from leafexp.report.say.answer import holds_for

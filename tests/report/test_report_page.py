@@ -17,7 +17,8 @@ from golden import CLASSES, STUDY, study_run
 from PIL import Image
 
 from leafexp import names
-from leafexp.report.read.collect import Run, Selection
+from leafexp.report.read.collect import Selection
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, make_report
 from leafexp.report.say.words import plain
 from leafexp.report.show.page import _run_link, make_page

@@ -6,7 +6,8 @@ import pytest
 from golden import STUDY, STUDY_ACCURACIES, TEST_IMAGES, study_run, study_runs
 
 from leafexp import names
-from leafexp.report.read.collect import Run, newest_of_each
+from leafexp.report.read.collect import newest_of_each
+from leafexp.report.read.runs import Run
 from leafexp.report.report import accuracies
 from leafexp.report.rows.labels import arm_names
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows

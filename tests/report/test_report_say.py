@@ -10,7 +10,8 @@ from golden import STUDY, TEST_IMAGES, make_predictions, study_run, study_runs
 from test_report_page import findings
 
 from leafexp import names
-from leafexp.report.read.collect import Run, Selection
+from leafexp.report.read.collect import Selection
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, make_report
 from leafexp.report.rows.budget import matched_view
 from leafexp.report.rows.learning import largest_drop, loss_rise, milestone, still_gaining

@@ -154,15 +154,15 @@ def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], code: int,
     "words", [[], ["model=cnn", "freeze=partial", "optimizer=sgd", "epochs=3"], ["row=simple_cnn"]]
 )
 def test_a_tracked_configuration_gives_itself_and_lacking_keys_are_as_today(words: list[str]) -> None:
-    config = check([*words, "data.classes=[a,b]", "+optimizer.keras.clipnorm=1.5", "model.name=own", "data.name=mine"])
+    config = check([*words, "data.classes=[a,b]", "+optimizer.keras.beta_1=0.8", "model.name=own", "data.name=mine"])
     tracked = asdict(config)
     del tracked["tracking"]
     assert recompose(tracked) == config
     del tracked["trainer"]["precision"], tracked["data"]["groups"], tracked["optimizer"]["warmup_epochs"]
     assert recompose(tracked) == config
     # A network's value that is not there was not set.
-    del tracked["optimizer"]["keras"]["clipnorm"]
-    assert "clipnorm" not in recompose(tracked).optimizer.keras
+    del tracked["optimizer"]["keras"]["beta_1"]
+    assert "beta_1" not in recompose(tracked).optimizer.keras
     with pytest.raises(UserError, match="no key 'trainer.batches'"):
         recompose({**tracked, "trainer": {"batches": 3}})
     with pytest.raises(UserError, match="epochs must be at least 1"):

@@ -7,12 +7,12 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, compare
+from leafexp.report.evidence.external import External, externals
 from leafexp.report.evidence.factors import Effect, effects
 from leafexp.report.evidence.intervals import Estimate, accuracy
 from leafexp.report.evidence.together import Together, of_predictions
 from leafexp.report.read.artifacts import parse_phases, read_texts
 from leafexp.report.read.collect import Selection
-from leafexp.report.rows.external import External, externals
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows, of_one_arm, shipped_as, with_shared_settings
 from leafexp.report.say.answer import Answer, answer, of_settings
 from leafexp.report.say.caveats import Caveat, caveats

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from leafexp import names
 from leafexp.report.evidence.calibration import calibration
 from leafexp.report.evidence.classes import recall
-from leafexp.report.read.collect import Run, Selection
+from leafexp.report.read.collect import Selection
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, accuracies, make_report
 from leafexp.report.rows.predictions import confusion
 from leafexp.report.rows.row import Row, make_rows

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,6 +18,7 @@ from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
 from leafexp.report.read.replicates import Incomplete, whole_replicates
+from leafexp.report.read.runs import Run
 from leafexp.report.read.settings import missing_settings
 from leafexp.report.read.store import ask, no_garbage_collection, open_client
 from leafexp.stores import scrubbed, shown
@@ -26,83 +27,6 @@ from leafexp.wording import counted, one_line
 # The tags by which a run is known as leafexp's: every version has written them.
 MARKS = (names.ROW, names.MODEL, names.FREEZE)
 _MOST = 1e15  # a metric over it is MLflow's infinity, or nonsense
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One run. `curves` has a row per epoch (index from 1) and a column per epoch metric; `started` is in ms.
-
-    `assumed` are the parameters that the run did not log, with the values that they count as.
-    """
-
-    run_id: str
-    name: str
-    status: str
-    started: int
-    tags: dict[str, str]
-    params: dict[str, str]
-    metrics: dict[str, float]
-    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    predictions: pd.DataFrame | None = None  # as `parse_predictions` gives it; None where it can't be read
-    artifact_uri: str = ""
-    experiment_id: str = ""
-    experiment: str = ""
-    assumed: dict[str, str] = field(default_factory=dict)
-    tracking_uri: str = field(default="", repr=False)  # it may hold a password
-    stored_metrics: tuple[str, ...] = field(default=(), repr=False)  # by their names in the store
-    configurations_tried: int = 1  # of its model and freeze strategy on these photos, in the whole experiment
-
-    @property
-    def row(self) -> str:
-        """The row's name in the comparison."""
-        return self.tags.get(names.ROW, self.name)
-
-    @property
-    def sweeps(self) -> list[str]:
-        """The commands that asked for the run, the latest last; without the tag a sweep of its own, named by its id."""
-        return names.sweeps_of(self.tags.get(names.SWEEP, "")) or [self.run_id]
-
-    @property
-    def asked(self) -> float:
-        """When a command last asked for the run, in seconds since 1970."""
-        asked = number(self.tags.get(names.ASKED, ""))
-        return self.started / 1000 if math.isnan(asked) else asked
-
-    @property
-    def photos(self) -> str:
-        """Of which photos it was trained and tested, as a hash; where it was not logged, of none but its own."""
-        return self.tags.get(names.DATA_HASH) or f"unknown in {self.run_id[:8]}"
-
-    @property
-    def fault(self) -> str:
-        """Why its test accuracy can't be used; empty where it can."""
-        accuracy = self.metrics.get(names.TEST_ACCURACY)
-        if accuracy is None:
-            return "it logged no test accuracy"
-        return "" if 0 <= accuracy <= 1 else f"its test accuracy is {accuracy:.6g}, not a share in [0, 1]"
-
-    @property
-    def reported(self) -> bool:
-        """Whether it is in the table: finished, with a test accuracy."""
-        return self.status == "FINISHED" and not self.fault
-
-    @property
-    def configuration(self) -> dict[str, str]:
-        """The parameters that decide what is trained."""
-        return {key: value for key, value in self.params.items() if not key.startswith(names.NOT_CONFIGURATION)}
-
-    @property
-    def fold(self) -> str:
-        """The fold that it tests, by its number; empty where all runs have one split."""
-        fold = self.params.get("data.fold", "None")
-        return "" if fold == "None" else fold
-
-    @property
-    def shared_configuration(self) -> dict[str, str]:
-        """Its configuration without what parts the networks of a row: seed, fold, and the partition that follows."""
-        follows = self.fold and self.params.get("data.split_seed") == self.params.get("seed")
-        own = {"seed", "data.fold", *(["data.split_seed"] if follows else [])}
-        return {key: value for key, value in self.configuration.items() if key not in own}
 
 
 @dataclass(frozen=True)
@@ -336,17 +260,31 @@ def read_artifact(run: Run, name: str) -> str | None:
 def _with_curves_and_predictions(client: Any, runs: list[Run]) -> list[Run]:
     metrics = {run.run_id: run.stored_metrics for run in runs}
     curves = ask("Can't read the tracking store", read_curves, client=client, runs=metrics)
-    texts = read_texts([run.artifact_uri for run in runs], names.PREDICTIONS_FILE, client.tracking_uri)
-    tables = parse_predictions(texts)
+    own = _predictions(runs, names.PREDICTIONS_FILE, names.TEST_IMAGES)
+    elsewhere = _predictions(
+        [run for run in runs if names.EXTERNAL_HASH in run.tags], names.EXTERNAL_PREDICTIONS_FILE, names.EXTERNAL_IMAGES
+    )
     return [
-        replace(run, curves=_possible_epochs(curves[run.run_id]), predictions=table if _whole(table, run) else None)
-        for run, table in zip(runs, tables, strict=True)
+        replace(
+            run,
+            curves=_possible_epochs(curves[run.run_id]),
+            predictions=own.get(run.run_id),
+            external=elsewhere.get(run.run_id),
+        )
+        for run in runs
     ]
 
 
-def _whole(table: pd.DataFrame | None, run: Run) -> bool:
-    """Whether the predictions are of all test photos."""
-    return table is not None and len(table) == run.metrics.get(names.TEST_IMAGES, len(table))
+def _predictions(runs: Sequence[Run], file: str, images: str) -> dict[str, pd.DataFrame]:
+    """What each run said of all photos of one kind, by its id; runs whose file can't be read, or lacks some, lack."""
+    if not runs:
+        return {}
+    tables = parse_predictions(read_texts([run.artifact_uri for run in runs], file, runs[0].tracking_uri))
+    return {
+        run.run_id: table
+        for run, table in zip(runs, tables, strict=True)
+        if table is not None and len(table) == run.metrics.get(images, len(table))
+    }
 
 
 def _possible_epochs(curves: pd.DataFrame) -> pd.DataFrame:
@@ -361,15 +299,6 @@ def _possible(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that can be: none is below 0. Those of epochs and the test accuracy are judged later."""
     judged_later = (*names.EPOCH_METRICS, names.TEST_ACCURACY)
     return {key: value for key, value in metrics.items() if key in judged_later or 0 <= value < _MOST}
-
-
-def number(text: str) -> float:
-    """The number that a parameter or tag holds; NaN where it holds none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def _pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from leafexp import names
-
-if TYPE_CHECKING:
-    from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Incomplete:
         )
 
 
-def whole_replicates(runs: Sequence["Run"]) -> tuple[list["Run"], tuple[Incomplete, ...]]:
+def whole_replicates(runs: Sequence[Run]) -> tuple[list[Run], tuple[Incomplete, ...]]:
     """The runs without folds or of replicates that have all of them, in their order, and the replicates that have not.
 
     Args:

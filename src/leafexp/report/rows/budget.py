@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.learning import epochs
 from leafexp.report.rows.row import Row, groups_to_compare, varied_settings
 from leafexp.report.rows.timing import one_machine

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 
 # What parts runs whose configuration is the same.
 IDENTITIES: dict[str, Callable[[Run], str]] = {

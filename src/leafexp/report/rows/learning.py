@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import special
 
 from leafexp import names
-from leafexp.report.read.collect import number
+from leafexp.report.read.runs import number
 from leafexp.report.rows.row import Row
 
 _LAST_SHARE = 3  # the last third of the epochs tells whether a network was still improving

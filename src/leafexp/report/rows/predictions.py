@@ -7,7 +7,7 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 
 PROBABILITY = "probability_"
 _ROUNDING = 1e-4  # of a logged accuracy against the one that the predictions give

@@ -9,7 +9,7 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.read.settings import defaults, same_value
 from leafexp.report.rows.labels import arm_names, distinguishing_settings, in_words, short
 from leafexp.report.rows.predictions import outcomes, tested

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leafexp import names
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.row import Row
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from leafexp import names
 from leafexp.report.evidence.comparisons import Comparison, Verdict
-from leafexp.report.read.collect import Run, Selection, why_not
+from leafexp.report.evidence.external import External
+from leafexp.report.read.collect import Selection, why_not
 from leafexp.report.read.replicates import Incomplete
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.budget import unequal
-from leafexp.report.rows.external import External
 from leafexp.report.rows.learning import still_gaining
 from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
 from leafexp.report.say.words import Part, Sentence, few, in_hundred, listed, percent, rounded, say

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from leafexp.report.evidence.external import External
 from leafexp.report.evidence.intervals import Estimate
-from leafexp.report.rows.external import External
 from leafexp.report.rows.row import Row
 from leafexp.report.say.words import Part, Sentence, digits, in_hundred, listed, percent, rounded, say
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leafexp.report.rows.external import External
+from leafexp.report.evidence.external import External
 from leafexp.report.rows.row import Row
 from leafexp.report.say.external import headline
 from leafexp.report.say.words import Sentence, percent, rounded

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from leafexp import names
 from leafexp.audit.findings import facts
 from leafexp.report.evidence.calibration import Calibration
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.predictions import confusion

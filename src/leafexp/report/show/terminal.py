@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from leafexp import names
+from leafexp.report.evidence.external import externals
 from leafexp.report.evidence.intervals import Estimate
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows import timing
-from leafexp.report.rows.external import externals
 from leafexp.report.rows.labels import in_short
 from leafexp.report.rows.row import Row, make_rows, varied_settings
 from leafexp.report.say.effects import effects_said

@@ -7,8 +7,7 @@ from functools import cached_property
 
 from leafexp import names
 from leafexp.report.evidence.intervals import Estimate, accuracy
-from leafexp.report.read.artifacts import parse_predictions, read_texts
-from leafexp.report.read.collect import Run
+from leafexp.report.read.runs import Run
 from leafexp.report.rows.predictions import PROBABILITY
 from leafexp.report.rows.row import Row
 
@@ -77,13 +76,11 @@ def externals(rows: Sequence[Row]) -> tuple[External, ...]:
 
 def _as_tested(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The runs with what they reached and said on the second test set in place of their own test photos."""
-    uris = [run.artifact_uri for run in runs]
-    tables = parse_predictions(read_texts(uris, names.EXTERNAL_PREDICTIONS_FILE, runs[0].tracking_uri))
     return tuple(
         replace(
             run,
             metrics={**run.metrics, names.TEST_ACCURACY: run.metrics[names.EXTERNAL_ACCURACY]},
-            predictions=table if table is not None and len(table) == run.metrics.get(names.EXTERNAL_IMAGES) else None,
+            predictions=run.external,
         )
-        for run, table in zip(runs, tables, strict=True)
+        for run in runs
     )
