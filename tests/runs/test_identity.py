@@ -55,6 +55,10 @@ OTHER = [
     "data.groups=near_duplicates",
     "data.on_bad_image=skip",
     "data.white=4095",
+    "data.fit=pad",
+    "data.fit=crop",
+    "data.views=8",
+    "data.test_views=8",
 ]
 
 
@@ -89,6 +93,11 @@ def test_what_decides_makes_another_run() -> None:
     found |= {column: of(table=photos(**{column: values})) for column, values in tables.items()}
     twice = [name for name, value in found.items() if list(found.values()).count(value) > 1]
     assert twice == []
+
+
+def test_a_setting_that_is_newer_than_a_run_leaves_its_identity_where_it_is_not_used() -> None:
+    decided = identity.deciding(configuration(), photos(), "w")
+    assert set(decided.data) == {"image_size", "white", "on_bad_image", "train_per_class", "groups"}
 
 
 def test_where_photos_lie_and_how_their_groups_are_called_does_not_decide() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The catalog's photos stand for where they come from, how they are called and grouped, and the audit looks on.
 _DATA_ELSEWHERE = {"name", "path", "source", "group_pattern", "classes", "audit"}
+# At these values photos are read and shown as before the keys were there.
+_UNLESS = {"fit": "squeeze", "views": 1, "test_views": 1}
 _SPLIT = {"validation_share", "test_share", "split_seed"}
 _SOURCES = ("data", "models", "training", "runs/cell.py", "runs/backend.py")
 # The photos stand for what these make.
@@ -87,7 +89,11 @@ def deciding(config: "Config", photos: pd.DataFrame, weights: str | None) -> Dec
         network=config.model.network,
         weights=weights,
         photos=_photos(photos),
-        data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT},
+        data={
+            name: value
+            for name, value in data.items()
+            if name not in _DATA_ELSEWHERE | _SPLIT and not (name in _UNLESS and value == _UNLESS[name])
+        },
         split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
         phases=list(_phases(config)),
         optimizer={name: value for name, value in optimizer.items() if name in _of_optimizer(optimizer["schedule"])},

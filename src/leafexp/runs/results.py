@@ -50,6 +50,8 @@ def track(
             names.PARAMS_NON_TRAINABLE: non_trainable,
             names.TOTAL_SECONDS: fitted.total_seconds,
             names.PREFIX_SECONDS: fitted.phases[names.PREFIX_SECONDS].sum(),
+            names.PREFIX_VALIDATION_SECONDS: fitted.phases[names.PREFIX_VALIDATION_SECONDS].sum(),
+            names.PREFIX_TEST_SECONDS: fitted.test_prefix_seconds,
             names.PREFIX_REUSED_SECONDS: fitted.phases[names.PREFIX_REUSED_SECONDS].sum(),
             names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
             names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,

@@ -43,11 +43,12 @@ class OptimizerConfig:
 
 @dataclass
 class DataConfig:
-    """Where the photos are, which classes of them, their size in pixels, and how they are split."""
+    """Where the photos are, which classes of them, their size in pixels, and how they are split and shown."""
 
     name: str = MISSING
     path: str | None = None
     image_size: int = 128
+    fit: str = "squeeze"
     white: int | None = None
     on_bad_image: str = "error"
     group_pattern: str | None = None
@@ -57,6 +58,8 @@ class DataConfig:
     split_seed: int = 0
     train_per_class: int | None = None
     groups: str = "given"
+    views: int = 1
+    test_views: int = 1
     audit: str = "error"
     source: dict[str, Any] = field(default_factory=dict)
 

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from leafexp import names
 from leafexp.cache.room import CacheTooSmall
-from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.batches import evaluation_batches, images_to_fit, images_to_test, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
+from leafexp.training.costs import prefix_costs
 from leafexp.training.kernels import faster
 from leafexp.training.layer_code import Untold
 from leafexp.training.phases import PlannedPhase
@@ -45,7 +46,8 @@ class Fit:
         total_seconds: wall time from the start of the first epoch to the end of the last; of a run that was taken up
             again, what each epoch that counts took, and the start of each phase that was begun anew.
         learner: the part of the model behind the last phase's frozen prefix; the model where there is none.
-        seen: what the learner takes in place of photos: the images with the prefix's outputs.
+        seen: what the learner takes in place of test photos: these with the prefix's outputs.
+        test_prefix_seconds: what these outputs took, in this run or in an earlier one; no part of training.
     """
 
     history: pd.DataFrame
@@ -54,6 +56,7 @@ class Fit:
     total_seconds: float
     learner: keras.Model
     seen: Dataset
+    test_prefix_seconds: float
 
     @property
     def steady_compute_seconds(self) -> float:
@@ -106,13 +109,14 @@ def fit(
         begin, end = max(first_epoch, len(progress.history)), first_epoch + planned.epochs
         momentum = freeze.apply(model, planned.phase, steps)
         watch.begin_phase(planned.name)
+        parts = prefix.split(model) if speed.cache_prefix else None
         if begin >= end:
             first_epoch = end
             continue
         before = freeze.frozen_checksum(model)
-        learner, seen, features = _without_prefix(model, dataset, batch_size, speed)
-        # Features of photos that are not trained or validated on are no part of training, though made along.
-        watch.begin_training(0.0 if features is None or features.reused else features.other_seconds)
+        images = images_to_fit(dataset, seed, begin, end - begin)
+        learner, seen, features = _without_prefix(model, parts, dataset, images, batch_size, speed)
+        watch.begin_training()
         optimizer = make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
         # Decay is for what multiplies; scales and shifts of batch norm and biases are left out (He et al. 2019,
         # arXiv:1812.01187, section 3.2).
@@ -132,8 +136,7 @@ def fit(
             for variable, value in zip(optimizer.variables, progress.optimizer, strict=True):
                 variable.assign(value)
         else:
-            # Two phases may learn from the same features.
-            new = features is not None and seen.pixels_hash not in progress.features_seen
+            costs = prefix_costs(features, dataset, progress, seed, planned.epochs)
             progress.features_seen.append(seen.pixels_hash)
             trainable, non_trainable = freeze.parameter_counts(model)
             progress.phases.append(
@@ -147,9 +150,7 @@ def fit(
                     names.PARAMS_TRAINABLE: trainable,
                     names.PARAMS_NON_TRAINABLE: non_trainable,
                     "cached_layers": len(model.layers) - len(learner.layers) + 1 if features else 0,
-                    names.PREFIX_SECONDS: features.seconds if features and new else 0.0,
-                    names.PREFIX_REUSED_SECONDS: features.seconds if features and new and features.reused else 0.0,
-                    names.PREFIX_FORWARD_SECONDS: features.forward_seconds * watch.images if features else np.nan,
+                    **costs,
                 }
             )
         batches = _clocked(training_batches(seen, batch_size, seed, begin, end - begin), watch.waited)
@@ -168,21 +169,22 @@ def fit(
             raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
         first_epoch = end
     assign(model, progress.best_variables)
-    # Looked up anew: the best epoch may lie in a phase that had other weights before the cut.
-    learner, seen, _ = _without_prefix(model, dataset, batch_size, speed)
+    # Only now: the best epoch may lie in a phase that had other weights before the cut.
+    images = images_to_test(dataset)
+    learner, seen, features = _without_prefix(model, parts, dataset, images, batch_size, speed)
+    test_seconds = features.seconds(images) if features else 0.0
     history, phases = pd.DataFrame(progress.history), pd.DataFrame(progress.phases)
-    return Fit(history, phases, progress.best_epoch, progress.seconds, learner, seen)
+    return Fit(history, phases, progress.best_epoch, progress.seconds, learner, seen, test_seconds)
 
 
 def _without_prefix(
-    model: keras.Model, dataset: Dataset, batch_size: int, speed: Speed
+    model: keras.Model, parts: prefix.Split | None, dataset: Dataset, images: np.ndarray, batch_size: int, speed: Speed
 ) -> tuple[keras.Model, Dataset, prefix.Features | None]:
-    """The part of the model that learns and the features it learns from; all of both where no prefix is frozen."""
-    parts = prefix.split(model) if speed.cache_prefix else None
+    """The part of the model that learns and the images' features; all of both where no prefix is frozen."""
     if parts is None:
         return model, dataset, None
     try:
-        features = prefix.features(dataset, parts.prefix, batch_size, speed.cache_bytes)
+        features = prefix.features(dataset, parts.prefix, images, batch_size, speed.cache_bytes)
     except CacheTooSmall as error:
         log.warning("Frozen layers are computed in each epoch: %s", error)
         return model, dataset, None
@@ -244,11 +246,9 @@ class _EpochWatch(keras.callbacks.Callback):
             # What begins to change now had this value after the best epoch so far.
             self.progress.best_variables.setdefault(key, variable.numpy())
 
-    def begin_training(self, other_seconds: float) -> None:
-        """The frozen prefix is computed; of the time since the phase began, `other_seconds` do not count."""
+    def begin_training(self) -> None:
+        """Start the clock of training steps; the frozen prefix is computed."""
         self.training_started = time.perf_counter()
-        self.epoch_started += other_seconds
-        self.started += other_seconds
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if not self.phase_begins:
