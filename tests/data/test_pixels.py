@@ -105,8 +105,9 @@ def test_a_square_photo_is_the_same_in_each_way() -> None:
 
 
 def test_each_way_to_a_square_has_its_own_array(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "photo.png").write_bytes(upright_photo())
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "photo.png").write_bytes(upright_photo())
     catalog = read_folder(str(tmp_path))
     stored = {fit: pixels.load(catalog, 32, 10**9, fit=fit)[0] for fit in FITS}
     assert len({array.key for array in stored.values()}) == len(FITS) == len(pixels.FITS)
@@ -316,9 +317,9 @@ def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monk
     catalog = read_folder(str(tmp_path / "photos"))
     decoded: list[int] = []
 
-    def counted(content: bytes, image_size: int) -> np.ndarray:
+    def counted(content: bytes, image_size: int, white: int | None, fit: str) -> np.ndarray:
         decoded.append(image_size)
-        return decode(content, image_size)
+        return decode(content, image_size, white, fit)
 
     decode = pixels.decode
     monkeypatch.setattr(pixels, "decode", counted)

@@ -93,17 +93,16 @@ def track(
 
 def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase], dataset: Dataset) -> str:
     """What a run is to train, in a sentence: network, weights, photos, and what learns for how long."""
-    photos = counted(len(dataset.rows("train")), "photo")
+    photos = f"{counted(len(dataset.rows('train')), 'photo')} of {counted(len(dataset.classes), 'class', 'classes')}"
+    if dataset.views > 1:
+        photos += f", each in {dataset.views} views"
     learns = [
         f"{_LEARNS.get(phase.phase.learns, f'the layers from {phase.phase.learns} on learn')} for "
         f"{counted(phase.epochs, 'epoch')}"
         for phase in planned
     ]
     weights = f"pretrained weights ({source.description})" if source else "random weights"
-    return (
-        f"This run trains {title} from {weights} on {photos} of {counted(len(dataset.classes), 'class', 'classes')}: "
-        f"{', then '.join(learns)}."
-    )
+    return f"This run trains {title} from {weights} on {photos}: {', then '.join(learns)}."
 
 
 def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> dict[str, float]:
