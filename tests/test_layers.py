@@ -24,6 +24,7 @@ FORBIDDEN = {
     "runs/identity.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.tracking"},
     "arithmetic.py": {"leafexp"},
     "cache/arrays.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
+    "cache/growing.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
     "cache/room.py": {"hydra", "omegaconf", "mlflow", "keras", "tensorflow", "leafexp.data", "leafexp.training"},
     "data": {"hydra", "omegaconf", "mlflow", *(f"leafexp.{room}" for room in ("tracking", "report", "models"))},
     "models": {"hydra", "omegaconf", "mlflow", *(f"leafexp.{room}" for room in ("tracking", "report", "data"))},

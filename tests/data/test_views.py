@@ -1,12 +1,17 @@
 """Eight views of a photo: what they are, and which of them an epoch shows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from leafexp.data.batches import evaluation_batches, images_to_fit, images_to_test, training_batches
-from leafexp.data.dataset import Dataset
+from leafexp.data.catalog import read_folder
+from leafexp.data.dataset import Dataset, prepare
 from leafexp.data.views import VIEWS, in_views
+from leafexp.settings.schema import DataConfig
+from tests.conftest import write_photos
 
 
 def view_of(photo: np.ndarray, view: int) -> np.ndarray:
@@ -66,3 +71,14 @@ def test_validation_and_test_show_photos_as_they_are(dataset: Dataset) -> None:
         pixels = np.concatenate([pixels.numpy() for pixels, _ in evaluation_batches(eight, part, 10)])
         np.testing.assert_array_equal(pixels, dataset.pixels[dataset.rows(part)])
     assert list(images_to_test(eight)) == list(dataset.rows("test"))
+
+
+def test_views_change_neither_photos_nor_groups_nor_parts(tmp_path: Path) -> None:
+    write_photos(tmp_path, {"blight": 8, "healthy": 8})
+    catalog = read_folder(str(tmp_path), r"(leaf\d+)_")
+    plain, eight = (prepare(catalog, DataConfig(image_size=32, views=views), 10**9) for views in (1, VIEWS))
+    assert (plain.pixels_hash, plain.split_hash, plain.data_hash) == (
+        *(eight.pixels_hash, eight.split_hash, eight.data_hash),
+    )
+    pd.testing.assert_frame_equal(plain.table, eight.table)
+    assert (plain.views, eight.views) == (1, VIEWS)

@@ -95,7 +95,7 @@ def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase]
     """What a run is to train, in a sentence: network, weights, photos, and what learns for how long."""
     photos = f"{counted(len(dataset.rows('train')), 'photo')} of {counted(len(dataset.classes), 'class', 'classes')}"
     if dataset.views > 1:
-        photos += f", each in {dataset.views} views"
+        photos += f", shown in {dataset.views} views"
     learns = [
         f"{_LEARNS.get(phase.phase.learns, f'the layers from {phase.phase.learns} on learn')} for "
         f"{counted(phase.epochs, 'epoch')}"
