@@ -11,7 +11,10 @@ tracing of graphs and the features.
 import argparse
 import os
 import tempfile
+import time
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 
@@ -20,16 +23,28 @@ from leafexp.runs.cell import train
 from leafexp.settings.compose import check
 
 
-def measured(overrides: list[str], uri: str) -> tuple[float, float, float]:
-    """Train one run; seconds an epoch, of the features it computed itself, and of its training in all."""
+class Measured(NamedTuple):
+    """Seconds an epoch, processor seconds an epoch, and seconds of the features it computed and of all its training."""
+
+    epoch: float
+    processor: float
+    features: float
+    total: float
+
+
+def measured(overrides: list[str], uri: str) -> Measured:
+    """Train one run."""
     client = mlflow.MlflowClient(uri)
-    run_id = train(check([*overrides, f"tracking.uri={uri}", "sweep=views", "rerun=true"]), "").run_id
+    ended: list[float] = []
+    configuration = check([*overrides, f"tracking.uri={uri}", "sweep=views", "rerun=true"])
+    run_id = train(configuration, "", lambda _: ended.append(time.process_time())).run_id
     metrics = {names.without_section(name): value for name, value in client.get_run(run_id).data.metrics.items()}
     history = client.get_metric_history(run_id, names.in_section(names.EPOCH_SECONDS))
     # The last phase has eight tenths of the epochs or more: the second half lies in it, its first epoch does not.
     steady = min(point.value for point in history if point.step > len(history) / 2)
     made = metrics[names.PREFIX_SECONDS] - metrics[names.PREFIX_REUSED_SECONDS]
-    return steady, made, metrics[names.TOTAL_SECONDS]
+    processor = min(after - before for before, after in pairwise(ended[len(ended) // 2 :]))
+    return Measured(steady, processor, made, metrics[names.TOTAL_SECONDS])
 
 
 def main() -> None:
@@ -46,18 +61,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = scratch
         for arm in options.arms:
-            found: dict[int, list[tuple[float, float, float]]] = {1: [], 8: []}
+            found: dict[int, list[Measured]] = {1: [], 8: []}
             for _ in range(options.repeats):
                 for views, runs in found.items():
                     overrides = [f"freeze={arm}", "model.weights=null", f"epochs={options.epochs}"]
                     runs.append(measured([*photos, *overrides, f"data.views={views}"], f"sqlite:///{scratch}/store.db"))
-            epoch = {views: min(run[0] for run in runs) for views, runs in found.items()}
+            least = {views: Measured(*map(min, zip(*runs, strict=True))) for views, runs in found.items()}
             for views, runs in found.items():
-                each = ", ".join(f"{steady:.3f}" for steady, _, _ in runs)
-                _, made, total = runs[0]
-                print(f"{arm}, data.views={views}: {epoch[views]:.3f} s an epoch (least of each run: {each}); ", end="")
-                print(f"the first run took {total:.1f} s, of these {made:.1f} s for features")
-            print(f"{arm}: an epoch with eight views takes {epoch[8] / epoch[1]:.3f} times as long", flush=True)
+                epoch, processor, _, _ = least[views]
+                print(f"{arm}, data.views={views}: {epoch:.3f} s an epoch, {processor:.3f} s of processors; ", end="")
+                print(f"the first run took {runs[0].total:.1f} s, of these {runs[0].features:.1f} s for features")
+            ratios = [least[8].epoch / least[1].epoch, least[8].processor / least[1].processor]
+            print(f"{arm}: with eight views an epoch takes {ratios[0]:.3f} times as long, ", end="")
+            print(f"and {ratios[1]:.3f} times as much of the processors", flush=True)
 
 
 if __name__ == "__main__":

@@ -75,29 +75,29 @@ class _Entry:
 
     def append(self, made: np.ndarray, missing: np.ndarray, make: Make) -> np.ndarray:
         """Add the rows that are missing; returns what is then known of each row."""
+        kept = written = len(made)
+        made = np.concatenate([made, np.zeros(len(missing), _ROW)])
+        made["number"][kept:] = missing
         try:
             with open(self.folder / _DATA, "r+b") as file:
                 # After it lies what a process had written, and not yet kept, when it was killed.
-                file.truncate(len(made) * self.row_bytes)
+                file.truncate(kept * self.row_bytes)
                 file.seek(0, os.SEEK_END)
-                done, forwards, started = 0, [], time.perf_counter()
+                started = time.perf_counter()
                 for block, forward in make(missing):
                     # As bytes: of bfloat16, for one, NumPy makes no buffer.
                     file.write(np.ascontiguousarray(block, self.dtype).view(np.uint8).data)
-                    forwards += [forward] * len(block)
-                    seconds, last = time.perf_counter() - started, done + len(forwards) == len(missing)
-                    if last or seconds >= _KEEP_SECONDS:
+                    made["forward"][written : written + len(block)] = forward
+                    written += len(block)
+                    if written == len(made) or time.perf_counter() - started >= _KEEP_SECONDS:
                         file.flush()
                         os.fsync(file.fileno())
-                        new = np.empty(len(forwards), _ROW)
-                        new["number"] = missing[done : done + len(new)]
-                        new["seconds"] = (time.perf_counter() - started) / len(new)
-                        new["forward"] = forwards
-                        made = np.concatenate([made, new])
-                        self.keep(made)
-                        done, forwards, started = done + len(new), [], time.perf_counter()
+                        made["seconds"][kept:written] = (time.perf_counter() - started) / (written - kept)
+                        kept = written  # first, so that rows that count are never cut off below
+                        self.keep(made[:kept])
+                        started = time.perf_counter()
         except BaseException:
-            os.truncate(self.folder / _DATA, len(made) * self.row_bytes)  # a disk that is full has room again
+            os.truncate(self.folder / _DATA, kept * self.row_bytes)  # a disk that is full has room again
             raise
         return made
 
