@@ -160,6 +160,25 @@ def test_the_same_configuration_gives_the_same_metrics(run: Run, folder: Path) -
     assert other.data.tags[names.SPLIT_HASH] == run.data.tags[names.SPLIT_HASH]
 
 
+@pytest.mark.slow
+def test_a_run_with_views_and_cropped_photos_is_the_same_with_its_frozen_layers_cached_or_not(folder: Path) -> None:
+    settings = ("data.views=8", "data.test_views=8", "data.fit=crop", "data.train_per_class=8", "sweep=views")
+    cached, whole = (
+        mlflow.get_run(train(config(folder, *settings, "rerun=true", *more), "views").run_id)
+        for more in ((), ("trainer.cache_prefix=false",))
+    )
+    assert "on 24 photos of 3 classes, shown in 8 views: the layers" in cached.data.tags[names.DESCRIPTION]
+    # It has an identity of its own, which the cache is no part of.
+    assert cached.data.tags[names.IDENTITY] == whole.data.tags[names.IDENTITY]
+    metrics = [metrics_of(run) for run in (cached, whole)]
+    for name in (*names.EPOCH_METRICS, names.TEST_ACCURACY, names.TEST_LOSS):
+        if name not in names.TIMINGS and name != names.IMAGES_PER_SECOND:
+            assert metrics[0][name] == metrics[1][name], name
+    found = metrics[0]
+    assert 0 < found[names.PREFIX_VALIDATION_SECONDS] < found[names.PREFIX_SECONDS] < found[names.TOTAL_SECONDS]
+    assert found[names.PREFIX_TEST_SECONDS] > 0
+
+
 def test_a_run_that_fails_says_why_and_ends_failed(folder: Path) -> None:
     broken = config(folder, "model.partial_from=head_dens", "sweep=broken")
     with pytest.raises(UserError, match="Did you mean head_dense"):

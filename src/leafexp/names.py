@@ -30,6 +30,8 @@ PARAMS_NON_TRAINABLE = "params_non_trainable"
 TOTAL_SECONDS = "total_seconds"
 PREFIX_SECONDS = "prefix_seconds"  # for computing frozen layers once, in this run or in the earlier one it reuses
 PREFIX_REUSED_SECONDS = "prefix_reused_seconds"  # of these, spent in an earlier run and so not in total_seconds
+PREFIX_VALIDATION_SECONDS = "prefix_validation_seconds"  # of prefix_seconds, for the validation photos
+PREFIX_TEST_SECONDS = "prefix_test_seconds"  # for the test photos, after training: in none of the other times
 PREFIX_FORWARD_SECONDS = "prefix_forward_seconds"  # one pass of the training photos through the frozen layers
 STEADY_COMPUTE_SECONDS = (
     "steady_compute_seconds"  # median of the last phase's epochs after its first; all if it has one

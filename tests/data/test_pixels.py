@@ -14,6 +14,7 @@ from leafexp.data.catalog import read_folder, read_table
 from leafexp.data.dataset import prepare
 from leafexp.errors import UserError
 from leafexp.settings.schema import DataConfig
+from leafexp.settings.values import FITS
 from tests.conftest import small_dataset, write_photos
 
 GREEN = (40, 160, 60)
@@ -69,6 +70,49 @@ def test_exif_orientation_is_honoured() -> None:
     turned = upright.transpose(Image.Transpose.ROTATE_90)
     expected = pixels.decode(saved(upright, "PNG"), 64)
     np.testing.assert_array_equal(pixels.decode(saved(turned, "PNG", exif=exif), 64), expected)
+
+
+def upright_photo() -> bytes:
+    """493 x 1040 pixels: light, with a dark square of 400 in the middle."""
+    photo = Image.new("RGB", (493, 1040), (200, 180, 160))
+    photo.paste((10, 20, 30), (46, 320, 446, 720))
+    return saved(photo, "PNG")
+
+
+def extent(dark: np.ndarray) -> tuple[int, int]:
+    """Height and width of what is dark."""
+    return int(dark.any(axis=1).sum()), int(dark.any(axis=0).sum())
+
+
+def test_a_photo_that_is_not_square_is_squeezed_padded_or_cropped_as_wanted() -> None:
+    squeezed, padded, cropped = (pixels.decode(upright_photo(), 128, fit=fit) for fit in ("squeeze", "pad", "crop"))
+    for decoded in (squeezed, padded, cropped):
+        assert (decoded.shape, decoded.dtype) == ((128, 128, 3), np.uint8)
+    dark = [extent(decoded[:, :, 0] < 105) for decoded in (squeezed, padded, cropped)]
+    sizes = [(400 / 1040, 400 / 493), (400 / 1040, 400 / 1040), (400 / 493, 400 / 493)]
+    np.testing.assert_allclose(dark, 128 * np.array(sizes), atol=1)
+    # The photo is 61 of 128 pixels wide; beside it lies the colour of its edge, and nothing shows where it ends.
+    assert (padded[:, :33] == (200, 180, 160)).all() and (padded[:, -33:] == (200, 180, 160)).all()
+    ring = pixels.decode(saved(ImageOps.expand(Image.new("RGB", (491, 1038), "red"), 1, "blue"), "PNG"), 128, fit="pad")
+    assert (ring[:, :33] == (0, 0, 255)).all() and (ring[64, 60] == (255, 0, 0)).all()
+
+
+def test_a_square_photo_is_the_same_in_each_way() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    content = saved(Image.fromarray(photo), "PNG")
+    for fit in ("pad", "crop"):
+        np.testing.assert_array_equal(pixels.decode(content, 32, fit=fit), pixels.decode(content, 32))
+
+
+def test_each_way_to_a_square_has_its_own_array(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "photo.png").write_bytes(upright_photo())
+    catalog = read_folder(str(tmp_path))
+    stored = {fit: pixels.load(catalog, 32, 10**9, fit=fit)[0] for fit in FITS}
+    assert len({array.key for array in stored.values()}) == len(FITS) == len(pixels.FITS)
+    for fit, array in stored.items():
+        np.testing.assert_array_equal(array.array[0], pixels.decode(upright_photo(), 32, fit=fit))
 
 
 def tiff(values: np.ndarray, **tags: object) -> bytes:
@@ -273,9 +317,9 @@ def test_photos_are_decoded_once_and_again_when_they_change(tmp_path: Path, monk
     catalog = read_folder(str(tmp_path / "photos"))
     decoded: list[int] = []
 
-    def counted(content: bytes, image_size: int) -> np.ndarray:
+    def counted(content: bytes, image_size: int, white: int | None, fit: str) -> np.ndarray:
         decoded.append(image_size)
-        return decode(content, image_size)
+        return decode(content, image_size, white, fit)
 
     decode = pixels.decode
     monkeypatch.setattr(pixels, "decode", counted)

@@ -67,6 +67,10 @@ OTHER = [
     "data.groups=near_duplicates",
     "data.on_bad_image=skip",
     "data.white=4095",
+    "data.fit=pad",
+    "data.fit=crop",
+    "data.views=8",
+    "data.test_views=8",
 ]
 
 
@@ -114,6 +118,11 @@ def test_levers_have_a_part_in_the_identity_only_where_they_are_set() -> None:
     assert not parts() & levers
     for lever in levers:
         assert parts(f"lever={lever}") - parts() == {lever}
+
+
+def test_a_setting_that_is_newer_than_a_run_leaves_its_identity_where_it_is_not_used() -> None:
+    decided = identity.deciding(configuration(), photos(), "w")
+    assert set(decided.data) == {"image_size", "white", "on_bad_image", "train_per_class", "groups"}
 
 
 def test_where_photos_lie_and_how_their_groups_are_called_does_not_decide() -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from leafexp.data.dataset import Dataset
+from leafexp.data.views import in_views
 from leafexp.paths import CONF_DIR
 from leafexp.settings.build import build
 from leafexp.settings.compose import check
@@ -155,28 +156,73 @@ def test_the_frozen_base_of_every_model_stands_still(model: str) -> None:
     assert freeze.frozen_checksum(built) == before
 
 
-def test_only_photos_that_train_or_validate_count_in_the_prefix_s_seconds(
+def test_features_are_computed_for_the_photos_that_a_run_uses_and_once_for_all_runs(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     phases = {"head": Phase("head", batch_norm="inference")}
     few = dataset.table["split"].where(dataset.table["split"] != "train", "unused")
     few[dataset.rows("train")[:8]] = "train"
-    slow = prefix.take
-    monkeypatch.setattr(prefix, "take", lambda *arguments: (time.sleep(0.1), slow(*arguments))[1])
-    _, fitted = train(replace(dataset, table=dataset.table.assign(split=few)), phases, epochs=1)
-    _, usual = train(dataset, phases, epochs=1)
-    counted, whole = fitted.phases["prefix_seconds"][0], usual.phases["prefix_seconds"][0]
-    # Eight batches of at most 10; of 72 photos 52, or 12, are neither trained nor validated on.
-    assert whole > 0.8 - 0.1 * (12 / 10)
-    assert counted == pytest.approx(whole - (52 - 12) / 10 * 0.1, abs=0.15)
-    assert fitted.total_seconds == pytest.approx(fitted.history["epoch_seconds"].sum(), abs=0.3)
+    limited = replace(dataset, table=dataset.table.assign(split=few))
+    computed: list[np.ndarray] = []
+    pixels_of = prefix.pixels_of
+
+    def slow(of: Dataset, images: np.ndarray) -> np.ndarray:
+        computed.append(np.unique(images))
+        time.sleep(0.1)
+        return pixels_of(of, images)
+
+    monkeypatch.setattr(prefix, "pixels_of", slow)
+    (_, first), at_first = train(limited, phases, epochs=1), len(computed)
+    # Eight photos train and twelve validate, ten a batch; twelve are tested, after training.
+    trained, tested = np.concatenate(computed[:2]), np.concatenate(computed[2:at_first])
+    assert sorted(trained) == sorted([*limited.rows("train"), *limited.rows("validation")])
+    assert sorted(tested) == sorted(limited.rows("test"))
+    _, second = train(dataset, phases, epochs=1)
+    assert sorted(np.concatenate(computed)) == list(range(72))
+    (made,), (grown,) = first.phases.to_dict("records"), second.phases.to_dict("records")
+    assert 0.2 < made["prefix_seconds"] < first.history["epoch_seconds"].sum() <= first.total_seconds
+    assert made["prefix_validation_seconds"] == pytest.approx(12 / 20 * made["prefix_seconds"], rel=0.2)
+    assert made["prefix_reused_seconds"] == 0
+    assert first.test_prefix_seconds > 0.2
+    # Of the second run's photos 20 were there; the others took four batches.
+    assert grown["prefix_reused_seconds"] == pytest.approx(made["prefix_seconds"])
+    assert grown["prefix_seconds"] - grown["prefix_reused_seconds"] > 0.4
+    assert second.test_prefix_seconds == first.test_prefix_seconds
+    with pytest.raises(IndexError):  # a photo that was not computed
+        pixels_of(first.seen, limited.rows("train")[:1] + 2 * 72)
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        {"tune": Phase("conv2", 1.0, 0.1, "train", 0.9)},
+        pytest.param(HEAD_THEN | {"again": Phase("head", batch_norm="inference")}, marks=pytest.mark.slow),
+    ],
+)
+def test_eight_views_from_the_cache_train_like_views_cut_anew(
+    dataset: Dataset, phases: dict[str, Phase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    eight = replace(dataset, views=8, test_views=8)
+    whole, made = (train(eight, phases, epochs=2, speed=Speed(cache_prefix=cache)) for cache in (False, True))
+    assert_identical(whole, made)
+    # A second phase shows other views, so it has features of its own to compute, though its prefix is the same.
+    assert (made[1].phases["prefix_seconds"] > 0).all()
+    assert (made[1].phases["prefix_reused_seconds"] == 0).all()
+    predicted = evaluation.predict(whole[0], eight, 10)
+    pd.testing.assert_frame_equal(predicted, evaluation.predict(made[1].learner, made[1].seen, 10), check_exact=True)
+    by_view = [
+        whole[0].predict(in_views(dataset.pixels[dataset.rows("test")], np.full(12, view)), verbose=0)
+        for view in range(8)
+    ]
+    np.testing.assert_allclose(predicted.filter(like="probability_"), np.mean(by_view, axis=0), atol=1e-5)
 
 
 @pytest.mark.slow  # traces MobileNetV2 six times
-@pytest.mark.parametrize("strategy", ["frozen", "partial"])
+@pytest.mark.parametrize(("strategy", "views"), [("frozen", 1), ("partial", 1), ("partial", 8)])
 def test_computing_mobilenetv2_s_frozen_layers_once_changes_no_bit(
-    strategy: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: str, views: int, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     configuration = check(["model=mnv2", f"freeze={strategy}", "model.weights=null"])
@@ -188,7 +234,7 @@ def test_computing_mobilenetv2_s_frozen_layers_once_changes_no_bit(
         phases = plan(configuration.freeze.phases, 3, pretrained=True)
         optimizer = lambda factor, _: Adam(0.001 * factor)  # noqa: E731
         # Batches of 32: the last has 16.
-        large = replace(dataset, pixels=images, pixels_hash="large")
+        large = replace(dataset, pixels=images, pixels_hash="large", views=views)
         training = Training(optimizer, 32, speed=Speed(cache_prefix=cache_prefix))
         return model, fit(model, phases, large, training, Record())
 
@@ -207,7 +253,8 @@ def test_other_weights_pixels_or_batches_are_other_features(
     def reused(model: keras.Model, dataset: Dataset = dataset, batch_size: int = 10) -> bool:
         parts = prefix.split(model)
         assert parts is not None
-        return prefix.features(dataset, parts.prefix, batch_size, 10**9).reused
+        images = np.arange(len(dataset.table))
+        return prefix.features(dataset, parts.prefix, images, batch_size, 10**9).before > 0
 
     assert not reused(first)
     assert reused(second)

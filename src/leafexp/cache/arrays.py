@@ -80,28 +80,15 @@ def get_or_make(
             f"{what} would take {gigabytes(size)} on disk, more than cache_gb={max_bytes / GB:g} allows."
         )
     entry = cache_folder() / kind / key
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(entry, f"Another run is making the same array ({what}); waiting for it."):
-            stored = _open(entry, np.dtype(dtype), reused=True)
-            if stored is None:
-                make_room(what, size, max_bytes, _is_in_use)
-                _write(entry, what, row_shape, np.dtype(dtype), make)
-                stored = _open(entry, np.dtype(dtype), reused=False)
-            assert stored is not None
-            os.utime(entry)  # its last use
-            _in_use.setdefault(entry, []).append(weakref.ref(stored.array))
-            return stored
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CacheTooSmall(
-                f"{what} would take {gigabytes(size)}, and the disk of {cache_folder()} is full. "
-                "Free some, for example with `python -m leafexp.cache --clear`."
-            ) from None
-        raise UserError(
-            f"The cache in {cache_folder()} can't be used: {error.strerror or error}. "
-            "Choose another folder with the environment variable XDG_CACHE_HOME."
-        ) from None
+    with locked(entry, what, size):
+        stored = _open(entry, np.dtype(dtype), reused=True)
+        if stored is None:
+            make_room(what, size, max_bytes, is_in_use)
+            _write(entry, what, row_shape, np.dtype(dtype), make)
+            stored = _open(entry, np.dtype(dtype), reused=False)
+        assert stored is not None
+        note_use(entry, stored.array)
+        return stored
 
 
 def kept(kind: str, key: str, make: Callable[[], Any]) -> Any:
@@ -183,20 +170,44 @@ def _open(entry: Path, dtype: np.dtype, reused: bool) -> Stored | None:
         return None
 
 
-def _is_in_use(entry: Path) -> bool:
+def is_in_use(entry: Path) -> bool:
+    """Whether this process has an array of the entry open."""
     return any(array() is not None for array in _in_use.get(entry, []))
 
 
+def note_use(entry: Path, array: np.ndarray) -> None:
+    """Note that this process has the entry's array open, and that this is its last use so far."""
+    os.utime(entry)
+    _in_use.setdefault(entry, []).append(weakref.ref(array))
+
+
 @contextlib.contextmanager
-def _locked(entry: Path, waiting: str) -> Iterator[None]:
-    """Hold the array's lock; `waiting` is said if another process has it."""
-    lock = file_lock(entry.with_name(f"{entry.name}.lock"))
+def locked(entry: Path, what: str, size: int) -> Iterator[None]:
+    """Hold the entry's lock, and tell what goes wrong with its files; `what` takes `size` bytes at most.
+
+    Raises:
+        CacheTooSmall: the disk is full.
+        UserError: the cache's folder can't be used.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("%s", waiting)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock = file_lock(entry.with_name(f"{entry.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("Another run is making the same array (%s); waiting for it.", what)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CacheTooSmall(
+                f"{what} would take {gigabytes(size)}, and the disk of {cache_folder()} is full. "
+                "Free some, for example with `python -m leafexp.cache --clear`."
+            ) from None
+        raise UserError(
+            f"The cache in {cache_folder()} can't be used: {error.strerror or error}. "
+            "Choose another folder with the environment variable XDG_CACHE_HOME."
+        ) from None

@@ -30,6 +30,7 @@ class Settings(Protocol):
     """How photos are read and divided: what the configuration calls data.image_size and so on."""
 
     image_size: int
+    fit: str
     white: int | None
     on_bad_image: str
     validation_share: float
@@ -39,6 +40,8 @@ class Settings(Protocol):
     fold: int | None
     train_per_class: int | None
     groups: str
+    views: int
+    test_views: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Dataset:
 
     Attributes:
         pixels: a row an image: uint8 in [0, 255], shape (images, height, width, 3), usually mapped from the cache;
-            or what `training.prefix` made of them, float32.
+            or what `training.prefix` made of them.
         pixels_hash: SHA-256 of what decides `pixels`.
         table: one row an image: path, label, group, split, sha256, class_index.
         classes: class names in the order of the model's outputs.
@@ -55,6 +58,10 @@ class Dataset:
         data_hash: SHA-256 of paths, labels and file contents.
         split_hash: SHA-256 of paths and splits.
         test_hash: SHA-256 of the test images' paths, labels and contents.
+        views: in how many views training shows a photo.
+        test_views: over how many views the test takes the mean.
+        places: of what `training.prefix` made, the row of `pixels` for each image by its number (see `data.batches`);
+            None where `pixels` are the photos.
     """
 
     pixels: np.ndarray
@@ -65,6 +72,9 @@ class Dataset:
     data_hash: str
     split_hash: str
     test_hash: str
+    views: int = 1
+    test_views: int = 1
+    places: np.ndarray | None = None
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of the images in `part` (train, validation or test)."""
@@ -99,6 +109,8 @@ def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Data
         splits.data_hash(table),
         splits.split_hash(table),
         splits.hash_of_test(table),
+        settings.views,
+        settings.test_views,
     )
 
 
@@ -114,7 +126,7 @@ def read_usable(
     Raises:
         UserError: as `prepare`, of unusable images.
     """
-    stored, checksums, problems = load(catalog, settings.image_size, cache_bytes, settings.white)
+    stored, checksums, problems = load(catalog, settings.image_size, cache_bytes, settings.white, settings.fit)
     skipped = pd.DataFrame(
         {"path": [catalog["path"].iloc[row] for row in problems], "reason": list(problems.values())}, dtype="str"
     )

@@ -82,7 +82,7 @@ def prepare(external: External, dataset: Dataset, settings: Settings, cache_byte
     places = {label: place for place, label in enumerate(dataset.classes)}
     table = table.assign(split="test", class_index=table["label"].map(places))
     hashes = (splits.data_hash(table), splits.split_hash(table), splits.hash_of_test(table))
-    return Dataset(stored.array, stored.key, table, dataset.classes, skipped, *hashes)
+    return Dataset(stored.array, stored.key, table, dataset.classes, skipped, *hashes, test_views=dataset.test_views)
 
 
 def counterparts(

@@ -46,12 +46,12 @@ class _Unusable(ValueError):
     """Why a file can't be used as a photo, in words."""
 
 
-def decode(content: bytes, image_size: int, white: int | None = None) -> np.ndarray:
+def decode(content: bytes, image_size: int, white: int | None = None, fit: str = "squeeze") -> np.ndarray:
     """The photo as RGB pixels, uint8 in [0, 255], shape (image_size, image_size, 3).
 
-    Turned as its EXIF orientation says; transparent parts become white; squeezed to a square without cropping. Greys of
-    more than 8 bits are divided by `white`, else by the white that the file states (a TIFF's tags), else by what 16
-    bits hold at most: never by what the file happens to hold at most.
+    Turned as its EXIF orientation says; transparent parts become white; made square as `fit` says (FITS). Greys of more
+    than 8 bits are divided by `white`, else by the white that the file states (a TIFF's tags), else by what 16 bits
+    hold at most: never by what the file happens to hold at most.
 
     Raises:
         ValueError: in words, why `content` is not a photo.
@@ -72,8 +72,7 @@ def decode(content: bytes, image_size: int, white: int | None = None) -> np.ndar
             if image.mode == "F" or image.mode.startswith("I"):
                 scale = white or _stated_white(image) or _usual_white(image)
                 upright = _scaled(np.asarray(upright), scale, _white_is_zero(image))
-            resized = _to_rgb(upright).resize((image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(resized)
+            return np.asarray(FITS[fit](_to_rgb(upright), (image_size, image_size)))
     except (_Unusable, MemoryError):
         raise
     except Image.UnidentifiedImageError:
@@ -111,7 +110,7 @@ def checksums(files: Sequence[str]) -> tuple[list[str], dict[int, str]]:
 
 
 def load(
-    table: pd.DataFrame, image_size: int, cache_bytes: int, white: int | None = None
+    table: pd.DataFrame, image_size: int, cache_bytes: int, white: int | None = None, fit: str = "squeeze"
 ) -> tuple[Stored, list[str], dict[int, str]]:
     """Every usable image of `table` (column `file`): decoded on first use, from the cache after that.
 
@@ -137,8 +136,8 @@ def load(
             if hashlib.sha256(content).hexdigest() != sha256[row]:
                 raise UserError(f"{name} changed while the photos were read. Start again when it is complete.")
             if white is not None:
-                return decode(content, image_size, white), 0, _holds_several(content)
-            return decode(content, image_size), _largest_of_sixteen_bits(content), _holds_several(content)
+                return decode(content, image_size, white, fit), 0, _holds_several(content)
+            return decode(content, image_size, None, fit), _largest_of_sixteen_bits(content), _holds_several(content)
         except ValueError as error:
             return str(error)
         except OSError as error:
@@ -158,9 +157,10 @@ def load(
                 about["sixteen_bit"]["largest"] = max(about["sixteen_bit"]["largest"], largest)
                 yield pixels[None]
 
+    squared = () if fit == "squeeze" else (fit,)  # so that arrays of earlier versions are found
     stored = get_or_make(
         "pixels",
-        key_of(PIL.__version__, _PREPROCESSING, image_size, white, [sha256[row] for row in rows]),
+        key_of(PIL.__version__, _PREPROCESSING, image_size, white, [sha256[row] for row in rows], *squared),
         f"{len(rows)} photos at {image_size} px",
         len(rows),
         (image_size, image_size, 3),
@@ -200,6 +200,27 @@ def _in_parallel(work: Callable[[int], T], rows: Sequence[int], title: str) -> I
         yield from tqdm(workers.map(work, rows), title, len(rows), unit="", leave=False, disable=None)
     finally:
         workers.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
+
+
+def _squeezed(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The whole photo in its proportions; beside it the median colour of the photo's outermost pixels."""
+    pixels = np.asarray(image)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    red, green, blue = (int(value) for value in np.median(edge, axis=0))
+    return ImageOps.pad(image, size, Image.Resampling.BILINEAR, (red, green, blue))
+
+
+def _cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest square in the photo's middle."""
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+
+
+# How a photo that is not square becomes so: data.fit.
+FITS = {"squeeze": _squeezed, "pad": _padded, "crop": _cropped}
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

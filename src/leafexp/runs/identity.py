@@ -28,8 +28,11 @@ _SPLIT = {"validation_share", "test_share", "split_seed", "folds", "fold"}
 _SOURCES_ELSEWHERE = tuple(
     f"data/{name}" for name in ("leafsim", "catalog", "folders", "tree", "tables", "spelling", "external")
 )
-# Where they are not set, runs are those of before there were these.
-_LEVERS = {"class_weights", "label_smoothing", "patience", "clipnorm"}
+# At these values runs are those of before there were the keys.
+_UNLESS = {
+    **{"fit": "squeeze", "views": 1, "test_views": 1},
+    **{"class_weights": None, "label_smoothing": 0.0, "patience": None, "clipnorm": None},
+}
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn")
 _DUPLICATES_LIBRARIES = ("imagehash", "scipy")
 
@@ -95,7 +98,7 @@ def deciding(
         network=config.model.network,
         weights=weights,
         photos=_photos(photos),
-        data={name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT}
+        data=_set({name: value for name, value in data.items() if name not in _DATA_ELSEWHERE | _SPLIT})
         | ({} if external is None else {"external": _photos(external)}),
         split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
         phases=list(_phases(config)),
@@ -136,8 +139,8 @@ def _of_optimizer(schedule: str) -> set[str]:
 
 
 def _set(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the levers that are not set."""
-    return {name: value for name, value in values.items() if value or name not in _LEVERS}
+    """Without the keys that are at the value that stands for runs of before them."""
+    return {name: value for name, value in values.items() if name not in _UNLESS or value != _UNLESS[name]}
 
 
 def _libraries(config: "Config") -> tuple[str, ...]:

@@ -51,6 +51,8 @@ def track(
             names.PARAMS_NON_TRAINABLE: non_trainable,
             names.TOTAL_SECONDS: fitted.total_seconds,
             names.PREFIX_SECONDS: fitted.phases[names.PREFIX_SECONDS].sum(),
+            names.PREFIX_VALIDATION_SECONDS: fitted.phases[names.PREFIX_VALIDATION_SECONDS].sum(),
+            names.PREFIX_TEST_SECONDS: fitted.test_prefix_seconds,
             names.PREFIX_REUSED_SECONDS: fitted.phases[names.PREFIX_REUSED_SECONDS].sum(),
             names.PREFIX_FORWARD_SECONDS: last_phase[names.PREFIX_FORWARD_SECONDS],
             names.STEADY_COMPUTE_SECONDS: fitted.steady_compute_seconds,
@@ -94,17 +96,16 @@ def track(
 
 def intention(title: str, source: Source | None, planned: Sequence[PlannedPhase], dataset: Dataset) -> str:
     """What a run is to train, in a sentence: network, weights, photos, and what learns for how long."""
-    photos = counted(len(dataset.rows("train")), "photo")
+    photos = f"{counted(len(dataset.rows('train')), 'photo')} of {counted(len(dataset.classes), 'class', 'classes')}"
+    if dataset.views > 1:
+        photos += f", shown in {dataset.views} views"
     learns = [
         f"{_LEARNS.get(phase.phase.learns, f'the layers from {phase.phase.learns} on learn')} for "
         f"{counted(phase.epochs, 'epoch')}{'' if phase.patience is None else ' at most'}"
         for phase in planned
     ]
     weights = f"pretrained weights ({source.description})" if source else "random weights"
-    return (
-        f"This run trains {title} from {weights} on {photos} of {counted(len(dataset.classes), 'class', 'classes')}: "
-        f"{', then '.join(learns)}."
-    )
+    return f"This run trains {title} from {weights} on {photos}: {', then '.join(learns)}."
 
 
 def track_audit(run: TrackedRun, dataset: Dataset, policy: str) -> dict[str, float]:

@@ -44,11 +44,12 @@ class OptimizerConfig:
 
 @dataclass
 class DataConfig:
-    """Where the photos are, which classes of them, their size in pixels, and how they are split."""
+    """Where the photos are, which classes of them, their size in pixels, and how they are split and shown."""
 
     name: str = MISSING
     path: str | None = None
     image_size: int = 128
+    fit: str = "squeeze"
     white: int | None = None
     on_bad_image: str = "error"
     group_pattern: str | None = None
@@ -62,6 +63,8 @@ class DataConfig:
     groups: str = "given"
     external: str | None = None
     external_labels: str | None = None
+    views: int = 1
+    test_views: int = 1
     audit: str = "error"
     source: dict[str, Any] = field(default_factory=dict)
 

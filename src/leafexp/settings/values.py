@@ -22,6 +22,8 @@ GROUPS = ("given", "near_duplicates")
 AUDIT_POLICIES = ("error", "warn")
 SCHEDULES = ("constant", "cosine", "step")
 CLASS_WEIGHTS = ("balanced",)
+FITS = ("squeeze", "pad", "crop")
+VIEWS = (1, 8)
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -63,6 +65,10 @@ def check_values(config: "Config") -> None:
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
     expect(data.white is None or data.white >= 1, "data.white", "a whole number of at least 1, or null", data.white)
+    expect_choice("data.fit", data.fit, FITS)
+    for key in ("views", "test_views"):
+        views = getattr(data, key)
+        expect(views in VIEWS, f"data.{key}", "1 (the photo as it is) or 8 (turned and mirrored)", views)
     expect_choice("data.on_bad_image", data.on_bad_image, BAD_IMAGE_POLICIES)
     expect_choice("data.groups", data.groups, GROUPS)
     expect_choice("data.audit", data.audit, AUDIT_POLICIES)

@@ -37,11 +37,9 @@ class Clock:
         self._phase_begins = True
         self._epoch_started = time.perf_counter()
 
-    def begin_training(self, other_seconds: float) -> None:
-        """The frozen prefix is computed; of the time since the phase began, `other_seconds` do not count."""
+    def begin_training(self) -> None:
+        """Start the clock of training steps; the frozen prefix is computed."""
         self._training_started = time.perf_counter()
-        self._epoch_started += other_seconds
-        self._started += other_seconds
 
     def begin_epoch(self) -> None:
         """Start the clock of an epoch; that of a phase's first one runs already."""

@@ -11,8 +11,12 @@ from leafexp.data.dataset import Dataset
 
 
 def predict(model: keras.Model, dataset: Dataset, batch_size: int) -> pd.DataFrame:
-    """One row a test image: path, label, group, predicted, and a probability per class (columns named by class)."""
-    output = model.predict(evaluation_batches(dataset, "test", batch_size).map(lambda x, _: x), verbose=0)
+    """One row a test image: path, label, group, predicted, and a probability per class (columns named by class).
+
+    Probabilities are means over the dataset's `test_views`.
+    """
+    views = (evaluation_batches(dataset, "test", batch_size, view) for view in range(dataset.test_views))
+    output = np.mean([model.predict(batches.map(lambda x, _: x), verbose=0) for batches in views], axis=0)
     table = dataset.table.loc[dataset.rows("test"), ["path", "label", "group"]].reset_index(drop=True)
     table["predicted"] = np.array(dataset.classes)[output.argmax(axis=1)]
     # A class may be named like one of the columns before it, so the probabilities' names carry a prefix.

@@ -11,12 +11,13 @@ import pandas as pd
 
 from leafexp import names
 from leafexp.cache.room import CacheTooSmall
-from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
+from leafexp.data.batches import evaluation_batches, images_to_fit, images_to_test, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
 from leafexp.errors import UserError
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import EpochRow
 from leafexp.training.clock import Clock, clocked
+from leafexp.training.costs import prefix_costs
 from leafexp.training.kernels import faster
 from leafexp.training.layer_code import Untold
 from leafexp.training.loss import Loss
@@ -66,7 +67,8 @@ class Fit:
         total_seconds: wall time from the start of the first epoch to the end of the last; of a run that was taken up
             again, what each epoch that counts took, and the start of each phase that was begun anew.
         learner: the part of the model behind the last phase's frozen prefix; the model where there is none.
-        seen: what the learner takes in place of photos: the images with the prefix's outputs.
+        seen: what the learner takes in place of test photos: these with the prefix's outputs.
+        test_prefix_seconds: what these outputs took, in this run or in an earlier one; no part of training.
         stopped_early: whether patience ended the last phase before its planned epochs.
     """
 
@@ -76,7 +78,8 @@ class Fit:
     total_seconds: float
     learner: keras.Model
     seen: Dataset
-    stopped_early: bool = False
+    test_prefix_seconds: float
+    stopped_early: bool
 
     @property
     def steady_compute_seconds(self) -> float:
@@ -112,22 +115,28 @@ def fit(model: keras.Model, plan: list[PlannedPhase], dataset: Dataset, training
         record.begin_phase(model)
         if record.epochs < first + planned.epochs and not record.no_better(planned):
             before = freeze.frozen_checksum(model)
-            part = _learning(model, dataset, training)
-            # Features of photos that are not trained or validated on are no part of training, though made along.
-            clock.begin_training(part.other_seconds)
+            left = range(max(first, record.epochs), first + planned.epochs)
+            images = images_to_fit(dataset, training.seed, left.start, len(left))
+            part = _learning(model, dataset, images, training)
+            clock.begin_training()
             if record.epochs <= first:
-                _describe(planned, momentum, model, part, record)
+                costs = prefix_costs(part.features, dataset, record.progress, training.seed, planned.epochs)
+                _describe(planned, momentum, model, part, costs, record)
             _train_phase(part, planned, first, training, record, clock)
             if freeze.frozen_checksum(model) != before:
                 raise RuntimeError(f"Weights that phase {planned.name!r} was to leave frozen have changed.")
         first += planned.epochs
     record.restore_best(model)
-    # Looked up anew: the best epoch may lie in a phase that had other weights before the cut.
-    part, progress = _learning(model, dataset, training), record.progress
+    # Only now: the best epoch may lie in a phase that had other weights before the cut.
+    images = images_to_test(dataset)
+    part, progress = _learning(model, dataset, images, training), record.progress
+    test_seconds = part.features.seconds(images) if part.features else 0.0
     history, phases = pd.DataFrame(progress.history), pd.DataFrame(progress.phases)
     phases["epochs"] = phases["phase"].map(history["phase"].value_counts())
     stopped_early = record.epochs < first
-    return Fit(history, phases, progress.best_epoch, progress.seconds, part.model, part.seen, stopped_early)
+    return Fit(
+        history, phases, progress.best_epoch, progress.seconds, part.model, part.seen, test_seconds, stopped_early
+    )
 
 
 @dataclass(frozen=True)
@@ -138,19 +147,14 @@ class _Part:
     seen: Dataset
     features: prefix.Features | None
 
-    @property
-    def other_seconds(self) -> float:
-        """What features took that are no part of training."""
-        return 0.0 if self.features is None or self.features.reused else self.features.other_seconds
 
-
-def _learning(model: keras.Model, dataset: Dataset, training: Training) -> _Part:
-    """The part of the model that learns; all of it where no prefix is frozen."""
+def _learning(model: keras.Model, dataset: Dataset, images: np.ndarray, training: Training) -> _Part:
+    """The part of the model that learns, with features of the images; all of the model where no prefix is frozen."""
     parts = prefix.split(model) if training.speed.cache_prefix else None
     if parts is None:
         return _Part(model, dataset, None)
     try:
-        features = prefix.features(dataset, parts.prefix, training.batch_size, training.speed.cache_bytes)
+        features = prefix.features(dataset, parts.prefix, images, training.batch_size, training.speed.cache_bytes)
     except CacheTooSmall as error:
         log.warning("Frozen layers are computed in each epoch: %s", error)
         return _Part(model, dataset, None)
@@ -160,14 +164,17 @@ def _learning(model: keras.Model, dataset: Dataset, training: Training) -> _Part
     return _Part(parts.tail, features.dataset, features)
 
 
-def _describe(planned: PlannedPhase, momentum: float | None, model: keras.Model, part: _Part, record: Record) -> None:
+def _describe(
+    planned: PlannedPhase,
+    momentum: float | None,
+    model: keras.Model,
+    part: _Part,
+    costs: dict[str, float],
+    record: Record,
+) -> None:
     """Record a phase that begins."""
-    features, seen = part.features, record.progress.features_seen
-    # Two phases may learn from the same features.
-    new = features is not None and part.seen.pixels_hash not in seen
-    seen.append(part.seen.pixels_hash)
+    record.progress.features_seen.append(part.seen.pixels_hash)
     trainable, non_trainable = freeze.parameter_counts(model)
-    images = len(part.seen.rows("train"))
     record.progress.phases.append(
         {
             "phase": planned.name,
@@ -178,10 +185,8 @@ def _describe(planned: PlannedPhase, momentum: float | None, model: keras.Model,
             "learning_rate_factor": planned.phase.learning_rate_factor,
             names.PARAMS_TRAINABLE: trainable,
             names.PARAMS_NON_TRAINABLE: non_trainable,
-            "cached_layers": len(model.layers) - len(part.model.layers) + 1 if features else 0,
-            names.PREFIX_SECONDS: features.seconds if features and new else 0.0,
-            names.PREFIX_REUSED_SECONDS: features.seconds if features and new and features.reused else 0.0,
-            names.PREFIX_FORWARD_SECONDS: features.forward_seconds * images if features else np.nan,
+            "cached_layers": len(model.layers) - len(part.model.layers) + 1 if part.features else 0,
+            **costs,
         }
     )
 

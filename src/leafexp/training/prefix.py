@@ -1,5 +1,6 @@
 """The frozen prefix: the part of a model before its first layer that learns, computed once for all runs."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,9 +12,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from leafexp.arithmetic import arithmetic
-from leafexp.cache.arrays import get_or_make, key_of, take
+from leafexp.cache.arrays import key_of
+from leafexp.cache.growing import grow
+from leafexp.data.batches import pixels_of
 from leafexp.data.dataset import Dataset
+from leafexp.data.views import VIEWS
 from leafexp.models.pretrained import checksum
+from leafexp.paths import cache_folder
 from leafexp.training.freeze import is_random
 from leafexp.training.layer_code import layer_code, told
 
@@ -28,21 +33,36 @@ class Split:
 
 @dataclass(frozen=True)
 class Features:
-    """A prefix's outputs for every image.
+    """A prefix's outputs for some images.
 
     Attributes:
         dataset: the images with these outputs in place of their pixels.
-        seconds: what computing those of the training and validation images took, in this run or in an earlier one.
-        other_seconds: what those of the other images took.
-        forward_seconds: of `seconds` without tracing the graph, per image.
-        reused: whether it was an earlier one.
+        made: what is known of each row of them: the seconds that it took, and those without tracing the graph.
+        before: so many of these rows, from the first on, an earlier run made, or this one before.
     """
 
     dataset: Dataset
-    seconds: float
-    other_seconds: float
-    forward_seconds: float
-    reused: bool
+    made: np.ndarray
+    before: int
+
+    def seconds(self, images: np.ndarray) -> float:
+        """What computing those of the images took, in this run or in earlier ones."""
+        return float(self.made["seconds"][self._places(images)].sum())
+
+    def reused_seconds(self, images: np.ndarray) -> float:
+        """What of this was spent before."""
+        places = self._places(images)
+        return float(self.made["seconds"][places[places < self.before]].sum())
+
+    def forward_seconds(self, images: np.ndarray) -> float:
+        """What computing those of one image takes without tracing the graph, a mean; NaN where it is not known."""
+        forward = self.made["forward"][self._places(images)]
+        known = forward[~np.isnan(forward)]
+        return float(known.mean()) if len(known) else math.nan
+
+    def _places(self, images: np.ndarray) -> np.ndarray:
+        assert self.dataset.places is not None
+        return self.dataset.places[images]
 
 
 def split(model: keras.Model) -> Split | None:
@@ -63,8 +83,8 @@ def split(model: keras.Model) -> Split | None:
     return None
 
 
-def features(dataset: Dataset, prefix: keras.Model, batch_size: int, cache_bytes: int) -> Features:
-    """The outputs of `prefix` for all images of `dataset`, from the cache where an earlier run put them there.
+def features(dataset: Dataset, prefix: keras.Model, images: np.ndarray, batch_size: int, cache_bytes: int) -> Features:
+    """The outputs of `prefix` for the images with these numbers, from the cache where an earlier run put them there.
 
     Bit for bit what the whole model computes in training: in graph mode and in batches of `batch_size`, as other ways
     differ in the last digits, which ReLU6 and batch norm amplify.
@@ -73,40 +93,31 @@ def features(dataset: Dataset, prefix: keras.Model, batch_size: int, cache_bytes
         CacheTooSmall: they do not fit into the cache.
         Untold: a layer holds something that no key can name.
     """
-    images = len(dataset.table)
 
-    def make(about: dict[str, Any]) -> Iterator[np.ndarray]:
-        begun = 0.0
-        for start in tqdm(range(0, images, batch_size), "Computing frozen layers", unit="", leave=False, disable=None):
+    def make(missing: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
+        starts = range(0, len(missing), batch_size)
+        for start in tqdm(starts, "Computing frozen layers", unit="", leave=False, disable=None):
             # The last batch is filled up with its last image: sums may depend on a batch's size.
-            rows = np.minimum(np.arange(start, start + batch_size), images - 1)
-            outputs = prefix.predict_on_batch(take(dataset.pixels, rows))
-            begun = begun or time.perf_counter()  # the first batch traces the graph
-            yield outputs[: images - start]
-        forward = time.perf_counter() - begun
-        about["forward_seconds"] = forward / (images - batch_size) if images > batch_size else 0.0
+            numbers = missing[np.minimum(np.arange(start, start + batch_size), len(missing) - 1)]
+            begun = time.perf_counter()
+            outputs = prefix.predict_on_batch(pixels_of(dataset, numbers))[: len(missing) - start]
+            seconds = time.perf_counter() - begun
+            yield outputs, seconds / batch_size if start else math.nan  # the first batch traces the graph
 
-    stored = get_or_make(
-        "features",
-        _key(dataset, prefix, batch_size),
-        f"{images} photos through {len(prefix.layers)} frozen layers",
+    key = _key(dataset, prefix, batch_size)
+    grown = grow(
+        cache_folder() / "features" / key,
+        f"images through {len(prefix.layers)} frozen layers",
         images,
         tuple(prefix.output.shape[1:]),
         tf.as_dtype(prefix.output.dtype).as_numpy_dtype,
         make,
         cache_bytes,
     )
-    # Made for all images, so that runs with other splits share them.
-    per_image = stored.about["forward_seconds"]
-    others = int((~dataset.table["split"].isin(("train", "validation"))).sum())
-    other_seconds = per_image * min(others, max(images - batch_size, 0))
-    return Features(
-        replace(dataset, pixels=stored.array, pixels_hash=stored.key),
-        stored.about["seconds"] - other_seconds,
-        other_seconds,
-        per_image,
-        stored.reused,
-    )
+    # Where an image was not computed, looking it up is an error.
+    places = np.full(VIEWS * len(dataset.table), np.iinfo(np.int64).max)
+    places[grown.made["number"]] = np.arange(len(grown.made))
+    return Features(replace(dataset, pixels=grown.array, pixels_hash=key, places=places), grown.made, grown.before)
 
 
 def _key(dataset: Dataset, prefix: keras.Model, batch_size: int) -> str:

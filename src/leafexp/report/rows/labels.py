@@ -29,6 +29,13 @@ _SAID = {
     ("data.image_size", None): "{} px",
     ("data.folds", "None"): "one split",
     ("data.folds", None): "{} folds",
+    ("data.fit", "squeeze"): "squeezed photos",
+    ("data.fit", "pad"): "padded photos",
+    ("data.fit", "crop"): "cropped photos",
+    ("data.views", "1"): "photos as they are",
+    ("data.views", None): "{} views",
+    ("data.test_views", "1"): "tested as they are",
+    ("data.test_views", None): "tested in {} views",
     ("model.weights", "None"): "random weights",
 }
 
