@@ -60,8 +60,8 @@ def check(found: Mapping[str, Any]) -> None:
         raise UserError(
             f"The test would be too easy: {'; '.join(said)}.\n"
             + "".join(f"{line}\n" for line in named)
-            + "`python -m leafexp.audit` with the same settings writes clean.csv (not for folds), without the training "
-            "copies, and names the command that trains on it. Or mend the split or group column, keep copies on one "
+            + "`python -m leafexp.audit` with the same settings writes clean.csv, without the training copies (not for "
+            "folds), and names the command that trains on it. Or mend the split or group column, keep copies on one "
             "side with data.groups=near_duplicates (for splits and folds that leafexp draws), or train nevertheless "
             "with data.audit=warn."
         )
