@@ -76,7 +76,7 @@ def until(process: subprocess.Popen[str], sign: str) -> None:
 
 
 def test_a_run_that_lives_on_another_machine_is_left_alone_and_a_dead_one_taken_up(tmp_path: Path) -> None:
-    one, other = Machine(tmp_path, "one", 8), Machine(tmp_path, "two", 8)
+    one, other = Machine(tmp_path, "one", 12), Machine(tmp_path, "two", 12)
     training = one.start("freeze=unfrozen", "epochs=100000")
     until(training, "epoch 5/")
     # Another command, longer than the silence: the run's heartbeat moves.
