@@ -93,6 +93,7 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=2"]
     assert ": 1 trained, 1 failed." in typed("train", "-m", *small, f"{good},nowhere", *joblib, given)
     assert "Page: " in typed("report", "--tracking-uri", uri)
+    assert "There is no run 0000" in typed("verify", "0000", "--tracking-uri", uri)
     assert "No experiment 'none'" in typed("report", "--experiment", "none", MLFLOW_TRACKING_URI=uri)
     study = tmp_path / "conf" / "experiment" / "own.yaml"
     study.parent.mkdir(parents=True)
@@ -106,7 +107,7 @@ def test_a_secret_of_the_address_is_in_nothing_that_is_printed_or_written(
     typed("audit", *small, "data.path=nowhere", given)
     typed("audit", *small, f"+{given}", "modl=cnn")
     for word in (uri, f"--uri={uri}", f"--uri={uri}".replace("://", ":")):
-        for command in ("train", "audit", "relocate", "cache", "report"):
+        for command in ("train", "audit", "relocate", "cache", "report", "verify"):
             typed(command, word)
     typed("train", *small, good, given, "modl=cnn")
     # An address that stands in a file, in all ways of showing it.

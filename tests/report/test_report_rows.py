@@ -12,6 +12,7 @@ from leafexp.report.report import accuracies
 from leafexp.report.rows.labels import arm_names
 from leafexp.report.rows.row import Row, groups_to_compare, make_rows
 from leafexp.report.show.table import raw_table
+from leafexp.report.show.terminal import sweep_table
 
 SHOWN = ["MobileNetV2_unfrozen", "MobileNetV2_partial", "MobileNetV2_frozen", "Simple_CNN"]
 
@@ -162,3 +163,11 @@ def test_a_run_without_curves_or_extras_still_has_a_row() -> None:
     table = table_of(make_rows([bare]))
     assert pd.isna(table.loc[0, "avg_epoch_time_sec"])
     assert table["model"].tolist() == ["Simple_CNN"]
+
+
+@pytest.mark.parametrize("seconds", [5.0, 3599.0, 86_340.0])
+def test_the_table_of_a_sweep_has_80_columns_however_long_its_runs_took(seconds: float) -> None:
+    control = study_run("MobileNetV2_partial", pretrained=False, total_seconds=seconds, tags={names.CONTROL: "true"})
+    lines = sweep_table([control, study_run("Simple_CNN"), study_run("MobileNetV2_frozen")]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("random MobileNetV2, top" in line for line in lines) == 1

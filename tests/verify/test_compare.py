@@ -47,8 +47,8 @@ def test_where_nothing_rounds_otherwise_the_last_bit_counts(metric: str) -> None
 @pytest.mark.parametrize(
     ("metric", "within", "beyond"),
     [
-        (names.TEST_ACCURACY, 0.06, -0.08),  # of 100 photos: two standard errors of 0.03 and one photo
-        (names.VAL_ACCURACY, -0.06, 0.08),
+        (names.TEST_ACCURACY, 0.09, -0.12),  # of 100 photos: three standard errors of 0.031 and one photo
+        (names.VAL_ACCURACY, -0.09, 0.12),
         (names.TEST_LOSS, 0.07, 0.08),
         (names.LOSS, -0.09, 0.11),
         (names.LEARNING_RATE, 1e-10, 1e-8),

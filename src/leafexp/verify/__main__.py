@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ def main() -> int:
             ending()
             print("Interrupted.", file=sys.stderr)
             return 130
+        except Exception:  # Python's own exit code, 1, would say that the run differs
+            print(stores.scrubbed(traceback.format_exc(), arguments.tracking_uri or ""), file=sys.stderr)
+            return NOT_DONE
 
 
 def _verify(run_id: str, tracking_uri: str | None, data_path: str | None, no_cache: bool) -> int:

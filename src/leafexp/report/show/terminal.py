@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+import pandas as pd
+
 from leafexp import names
 from leafexp.report.evidence.external import externals
 from leafexp.report.evidence.intervals import Estimate
@@ -54,12 +56,20 @@ def sweep_table(runs: Sequence[Run]) -> str:
 def _arms(shown: Sequence[Row], found: Mapping[str, Estimate], rows: int) -> list[str]:
     """Arms in a table of 80 columns, and how many of all rows are left out."""
     table = arms_table(shown, found).rename(columns={"weights that learn": "weights", "accuracy": "right"})
-    table["arm"] = [textwrap.shorten(one_line(name), MOST_OF_A_NAME, placeholder="…") for name in table["arm"]]
-    lines = as_text(table).splitlines()
+    most = max(min(MOST_OF_A_NAME, len(name)) for name in table["arm"])
+    lines = _lines(table, most)
+    if (over := max(map(len, lines)) - WIDTH) > 0:  # where runs took long, their times are long too
+        lines = _lines(table, most - over)
     indent = " " * min(2, max(0, WIDTH - max(map(len, lines))))
     more = [f"and {rows - len(shown)} more in the report"] if rows > len(shown) else []
     times = textwrap.wrap(timing.of_a_replicate(shown), WIDTH)
     return [*(indent + line for line in [*lines, *more]), *times]
+
+
+def _lines(table: pd.DataFrame, most: int) -> list[str]:
+    """The table as text, its arms' names in `most` characters."""
+    arms = [textwrap.shorten(one_line(name), most, placeholder="…") for name in table["arm"]]
+    return as_text(table.assign(arm=arms)).splitlines()
 
 
 def about(report: Report) -> str:
