@@ -499,7 +499,7 @@ def test_features_too_large_for_the_cache_are_computed_each_epoch(
     dataset: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:
     phases = {"head": Phase("head", batch_norm="inference")}
-    small = train(dataset, phases, epochs=2, speed=Speed(cache_bytes=1000))
+    small = train(dataset, phases, epochs=2, speed=Speed(cache_bytes=100))
     assert "Frozen layers are computed in each epoch" in caplog.text
     assert list(small[1].phases["cached_layers"]) == [0]
     assert_identical(small, train(dataset, phases, epochs=2))
