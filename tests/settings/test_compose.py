@@ -47,7 +47,10 @@ MISTAKES = {
     ("trainer.label_smoothing=1",): "trainer.label_smoothing must be in [0, 1); got 1.0.",
     ("trainer.patience=0",): "trainer.patience must be at least 1 epoch, or null; got 0.",
     ("optimizer.clipnorm=0",): "optimizer.clipnorm must be over 0, or null; got 0.0.",
-    ("+optimizer.keras.clipnorm=1",): "optimizer.keras.clipnorm must be set as optimizer.clipnorm",
+    (
+        "optimizer.clipnorm=1",
+        "+optimizer.keras.clipnorm=1",
+    ): "must be null where optimizer.keras.clipnorm is set; got 1",
     ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
     ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
     ("data.white=0.5",): "data.white=0.5: Value '0.5' of type 'float' could not be converted to Integer",
