@@ -50,7 +50,7 @@ MISTAKES = {
     (
         "optimizer.clipnorm=1",
         "+optimizer.keras.clipnorm=1",
-    ): "must be null where optimizer.keras.clipnorm is set; got 1",
+    ): "must be null where optimizer.keras.clipnorm is set",
     ("optimizer.step_factor=-1",): "optimizer.step_factor must be over 0; got -1.0.",
     ("data.image_size=100000",): "from 32 to 4096 pixels; got 100000.",
     ("data.white=0.5",): "data.white=0.5: Value '0.5' of type 'float' could not be converted to Integer",
