@@ -102,7 +102,8 @@ def check_values(config: "Config") -> None:
     expect(optimizer.step_factor > 0, "optimizer.step_factor", "over 0", optimizer.step_factor)
     clipnorm = optimizer.clipnorm
     expect(clipnorm is None or clipnorm > 0, "optimizer.clipnorm", "over 0, or null", clipnorm)
-    expect("clipnorm" not in optimizer.keras, "optimizer.keras.clipnorm", "set as optimizer.clipnorm", optimizer.keras)
+    twice = clipnorm is not None and "clipnorm" in optimizer.keras
+    expect(not twice, "optimizer.clipnorm", "null where optimizer.keras.clipnorm is set", clipnorm)
     averaged = optimizer.keras.get("use_ema", False)
     expect(
         not averaged, "optimizer.keras.use_ema", "false, as a run that was cut off could not go on with it", averaged

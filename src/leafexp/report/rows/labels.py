@@ -1,7 +1,7 @@
 """What parts one run from another, in words short enough for a label, and what sentences call a row."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from leafexp import names
 from leafexp.report.read.runs import Run
@@ -37,6 +37,24 @@ _SAID = {
     ("data.test_views", "1"): "tested as they are",
     ("data.test_views", None): "tested in {} views",
     ("model.weights", "None"): "random weights",
+    ("trainer.class_weights", "None"): "no class weights",
+    ("trainer.class_weights", "balanced"): "class weights",
+    ("trainer.label_smoothing", "0"): "no label smoothing",
+    ("trainer.label_smoothing", None): "label smoothing {}",
+    ("trainer.patience", "None"): "no early stopping",
+    ("trainer.patience", None): "patience {}",
+    ("optimizer.clipnorm", "None"): "no clipping",
+    ("optimizer.clipnorm", None): "clipping at {}",
+}
+# Levers (conf/lever) as they are where they are not set: then they go without saying.
+_NO_LEVER = {
+    "trainer.class_weights": "None",
+    "trainer.label_smoothing": "0.0",
+    "trainer.patience": "None",
+    "optimizer.clipnorm": "None",
+    "data.fit": "squeeze",
+    "data.views": "1",
+    "data.test_views": "1",
 }
 
 
@@ -67,7 +85,7 @@ def arm_names(rows: Sequence[tuple[str, str, dict[str, str], bool]]) -> list[str
     alike = Counter(called)
     full = []
     for name, (_, _, settings, _) in zip(called, rows, strict=True):
-        said = ", ".join(in_short(*item) for item in settings.items() if item != ("model.weights", "None"))
+        said = ", ".join(in_short(*item) for item in told(settings).items() if item != ("model.weights", "None"))
         full.append(f"{name} ({said})" if said and alike[name] > 1 else name)
     if len(set(full)) == len(full) and max(map(len, full), default=0) <= LONGEST_NAME:
         return full
@@ -79,6 +97,11 @@ def in_short(key: str, value: str) -> str:
     whole = value.removesuffix(".0")
     said = _SAID.get((short(key), whole)) or _SAID.get((short(key), None))
     return said.format(value) if said else f"{short(key)} {value}"
+
+
+def told(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings without the levers that are not set."""
+    return {key: value for key, value in settings.items() if _NO_LEVER.get(key) != value}
 
 
 def short(key: str) -> str:

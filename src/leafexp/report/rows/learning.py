@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import special
 
 from leafexp import names
-from leafexp.report.read.runs import number
+from leafexp.report.read.runs import Run, number
 from leafexp.report.rows.row import Row
 
 _LAST_SHARE = 3  # the last third of the epochs tells whether a network was still improving
@@ -34,9 +34,14 @@ class Milestone:
 
 @cache
 def curve(row: Row) -> pd.DataFrame:
-    """The epoch metrics, means over networks: index epoch, a column per metric. Not to be changed: all share it."""
+    """The epoch metrics, means over networks: index epoch, a column per metric. Not to be changed: all share it.
+
+    It ends where the first network was stopped early: what goes on after that is a mean of others.
+    """
     curves = [run.curves for run in row.runs if len(run.curves)]
     merged = pd.concat(curves).groupby(level=0).mean() if curves else pd.DataFrame()
+    if any(map(stopped_early, row.runs)):
+        merged = merged.loc[: min(curve.index[-1] for curve in curves)]
     return merged.reindex(columns=list(names.EPOCH_METRICS))
 
 
@@ -44,6 +49,12 @@ def epochs(row: Row) -> float:
     """Epochs trained; a mean where networks stopped at different epochs, NaN where that is not known."""
     lengths = [len(run.curves) or number(run.params.get("epochs", "")) for run in row.runs]
     return sum(lengths) / len(lengths)
+
+
+def stopped_early(run: Run) -> bool:
+    """Whether patience ended a run's training before its planned epochs."""
+    patient = run.params.get("trainer.patience", "None") != "None"
+    return patient and 0 < len(run.curves) < number(run.params.get("epochs", ""))
 
 
 def milestone(row: Row, percent: int) -> Milestone:
@@ -107,5 +118,8 @@ def loss_rise(row: Row) -> float:
 
 def at_epoch(row: Row, metric: str, position: int) -> float:
     """An epoch metric's mean over networks at the first (0) or last (-1) epoch that has it; NaN where none has."""
+    if position == -1 and any(map(stopped_early, row.runs)):
+        lasts = [run.curves[metric].dropna().iloc[-1:] for run in row.runs if metric in run.curves]
+        return float(pd.concat(lasts).mean()) if lasts else math.nan
     kept = curve(row)[metric].dropna()
     return float(kept.iloc[position]) if len(kept) else math.nan

@@ -11,7 +11,7 @@ from leafexp import names
 from leafexp.report.evidence.outcomes import Outcomes
 from leafexp.report.read.runs import Run
 from leafexp.report.read.settings import defaults, same_value
-from leafexp.report.rows.labels import arm_names, distinguishing_settings, in_words, short
+from leafexp.report.rows.labels import arm_names, distinguishing_settings, in_words, short, told
 from leafexp.report.rows.predictions import outcomes, tested
 
 FREEZE_ORDER = ("unfrozen", "partial", "frozen")
@@ -169,7 +169,7 @@ def make_rows(runs: Sequence[Run]) -> list[Row]:
     """The runs grouped by what they were trained with, seeds and folds together, in the order of the table."""
     grouped: dict[str, tuple[dict[str, str], list[Run]]] = {}
     for run, settings in zip(runs, distinguishing_settings(runs), strict=True):
-        label = ", ".join([run.row, *(f"{short(key)}={value}" for key, value in settings.items())])
+        label = ", ".join([run.row, *(f"{short(key)}={value}" for key, value in told(settings).items())])
         grouped.setdefault(label, (settings, []))[1].append(run)
     parts = [
         part for label, (settings, members) in grouped.items() for part in _by_split(label, settings, tuple(members))

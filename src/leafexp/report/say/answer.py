@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from leafexp.report.evidence.comparisons import Comparison
 from leafexp.report.rows import timing
-from leafexp.report.rows.labels import in_short, in_words
+from leafexp.report.rows.labels import in_short, in_words, told
 from leafexp.report.rows.row import Row
 from leafexp.report.say.commands import transfer_model, would_tell
 from leafexp.report.say.gaps import Gap, counted_only, gap
@@ -77,7 +77,9 @@ def of_settings(rows: Sequence[Row]) -> Answer:
     order = by_validation(rows)
     best, last = order[0], order[-1]
     right = in_hundred(best.accuracy, last.accuracy)
-    chosen, other = (", ".join(in_short(*item) for item in row.settings.items()) for row in (best, last))
+    chosen, other = (
+        ", ".join(in_short(*item) for item in told(row.settings).items()) or "no lever" for row in (best, last)
+    )
     first = say(
         f"Of {few(len(rows))} ways to train {best.title}, {in_words(best.runs[0])}, this one is right {right[0]} times "
         f"in 100 on {unseen(best)} it has never seen. The last of them ({other}) is right {right[1]} times."

@@ -11,7 +11,7 @@ from leafexp.report.read.collect import Selection, why_not
 from leafexp.report.read.replicates import Incomplete
 from leafexp.report.read.runs import Run
 from leafexp.report.rows.budget import unequal
-from leafexp.report.rows.learning import still_gaining
+from leafexp.report.rows.learning import still_gaining, stopped_early
 from leafexp.report.rows.row import Row, groups_to_compare, with_shared_settings
 from leafexp.report.say.words import Part, Sentence, few, in_hundred, listed, percent, rounded, say
 from leafexp.wording import count, counted
@@ -138,13 +138,12 @@ def _learning(rows: Sequence[Row]) -> Iterable[Caveat]:
             if rounded(100 * gained, 1) == "0.0":
                 continue
             epochs = row.param("epochs")
+            few_epochs = f"{few(int(epochs)) if epochs.isdecimal() else 'these'} epochs may be too few for it"
+            if all(map(stopped_early, row.runs)):
+                few_epochs = f"trainer.patience={row.param('trainer.patience')} may be too short for it"
             yield Caveat(
                 70 if row.scratch else 40,
-                say(
-                    row,
-                    f" was still gaining {said} of validation accuracy an epoch when it stopped; "
-                    f"{few(int(epochs)) if epochs.isdecimal() else 'these'} epochs may be too few for it.",
-                ),
+                say(row, f" was still gaining {said} of validation accuracy an epoch when it stopped; {few_epochs}."),
             )
 
 

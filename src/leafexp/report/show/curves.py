@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from leafexp import names
-from leafexp.report.rows.learning import curve
+from leafexp.report.rows.learning import curve, stopped_early
 from leafexp.report.rows.row import Row
 from leafexp.report.say.words import capital, rate, rounded
 from leafexp.report.show import canvas
@@ -124,4 +124,6 @@ def phases_told(row: Row, parts: Sequence[tuple[float, str]]) -> str:
         before = rates[rates.index <= end]
         at = f" at {rate(float(before.iloc[-1]))}" if len(before) else ""
         told.append(f"{counted(epochs, 'epoch')} {layers}{at}")
+    if any(map(stopped_early, row.runs)):
+        told[-1] = f"{told[-1]} (the first network; patience ended others at other epochs)"
     return ", then ".join(told)

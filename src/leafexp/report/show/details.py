@@ -13,7 +13,7 @@ from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.report import Report
 from leafexp.report.rows import timing
 from leafexp.report.rows.budget import matched_view
-from leafexp.report.rows.labels import in_short, in_words
+from leafexp.report.rows.labels import in_short, in_words, told
 from leafexp.report.rows.learning import epochs, milestone
 from leafexp.report.rows.predictions import confusion, probabilities
 from leafexp.report.rows.row import Row
@@ -89,7 +89,7 @@ def pair(item: Comparison) -> dict[str, Any]:
 def key(rows: Sequence[Row]) -> list[tuple[Row, str]]:
     """What the letters stand for, where rows are called by letters: the arm and its settings."""
     return [
-        (row, ", ".join([in_words(row.runs[0]), *(in_short(*item) for item in row.settings.items())]))
+        (row, ", ".join([in_words(row.runs[0]), *(in_short(*item) for item in told(row.settings).items())]))
         for row in rows
         if lettered(row)
     ]

@@ -11,7 +11,7 @@ from leafexp.report.evidence.comparisons import Comparison
 from leafexp.report.evidence.factors import Effect
 from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.rows import timing
-from leafexp.report.rows.labels import in_short, in_words
+from leafexp.report.rows.labels import in_short, in_words, told
 from leafexp.report.rows.row import Row
 from leafexp.report.say.gaps import gap
 from leafexp.report.say.words import capital, digits, percent, rounded
@@ -47,7 +47,7 @@ def accuracies(rows: Sequence[Row], known: Mapping[str, Estimate], width: int) -
             ends = (100 * found.value, 100 * found.low, 100 * found.high)
             note = f"{row.model} · {row.freeze}"
             if canvas.lettered(row):
-                note = " · ".join([note, *(in_short(*item) for item in row.settings.items())])
+                note = " · ".join([note, *(in_short(*item) for item in told(row.settings).items())])
             text = percent(found.value)
             lines.append(Line(row.name, *ends, text, look[row].colour, look[row].marker, note))
     return _forest(lines, width, lambda value: f"{value:g} %", "Accuracy with its 95 % interval", None, more=more)
@@ -84,7 +84,7 @@ def effect(found: Effect, width: int) -> Figure | None:
     lines = []
     for item in found.pairs:
         if item.estimate is not None and item.networks > 2:
-            others = [in_short(*other) for other in item.one.settings.items() if other[0] != found.setting]
+            others = [in_short(*other) for other in told(item.one.settings).items() if other[0] != found.setting]
             seen = item.estimate
             decided = seen.low > 0 or seen.high < 0
             name = ", ".join([capital(in_words(item.one.runs[0])), *others])

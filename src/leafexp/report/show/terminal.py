@@ -12,7 +12,7 @@ from leafexp.report.evidence.intervals import Estimate
 from leafexp.report.read.runs import Run
 from leafexp.report.report import Report, accuracies
 from leafexp.report.rows import timing
-from leafexp.report.rows.labels import in_short
+from leafexp.report.rows.labels import in_short, told
 from leafexp.report.rows.row import Row, make_rows, varied_settings
 from leafexp.report.say.effects import effects_said
 from leafexp.report.say.external import in_a_line
@@ -88,8 +88,9 @@ def about(report: Report) -> str:
 
 def setting_of(report: Report, rows: Sequence[Row]) -> str:
     """What the rows of a group have in common and other groups have not: `With 8 photos a class`."""
-    varied = [(key, rows[0].settings[key]) for key in varied_settings(report.rows) if key in rows[0].settings]
-    return capital("with " + ", ".join(in_short(*item) for item in varied)) if varied else about_photos(rows[0])
+    varied = {key: rows[0].settings[key] for key in varied_settings(report.rows) if key in rows[0].settings}
+    said = [in_short(*item) for item in told(varied).items()] or ["no lever"]
+    return capital("with " + ", ".join(said)) if varied else about_photos(rows[0])
 
 
 def about_photos(row: Row) -> str:
