@@ -15,6 +15,7 @@ from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 from leafexp.runs.backend import import_tensorflow
 from leafexp.settings.build import build
+from leafexp.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -43,15 +44,19 @@ class Result:
     test_accuracy: float
 
 
-def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]" = lambda _: None) -> Result:
+def train(
+    config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]" = lambda _: None, trial: str = ""
+) -> Result:
     """Train, test and track one run, unless the store holds it finished; go on with one that was cut off.
 
     Args:
         config: the checked configuration.
         command: what to type to make this run again; tracked with it.
         on_epoch: called with each epoch's row when it is over, first with those that were trained before a cut.
+        trial: of a search, which one it is. Test photos are held out, photos not audited, and `on_epoch` ends it.
 
     Raises:
+        Paused: by `on_epoch`; the run says that it waits, and keeps its checkpoint.
         UserError: in the configuration, the photos or the store; the run is tracked as FAILED with the reason.
         KeyboardInterrupt: the run is tracked as KILLED, and goes on when it is started again.
     """
@@ -78,6 +83,8 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
         names.CONTROL: str(not pretrained and last_phase.learns != "all").lower(),
         names.GIT_COMMIT: git_commit(),
         names.COMMAND: command,
+        **({names.TRIAL: trial} if trial else {}),
+        **_tuned(config),
     }
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
     try:
@@ -88,14 +95,14 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
         # Without its photos or weights a run has no identity, but it has failed nevertheless.
         with run.tracked(store, row, tags, settings):
             raise
-    decided = deciding(config, photos, weights)
+    decided = deciding(config, photos, weights, trial)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
     with process.held(decided.sha256):
         while True:
             earlier = claim.look_up(store, decided.sha256)
             if earlier.finished and not config.rerun:
-                claim.join_sweep(store, earlier.finished, str(config.sweep))
-                _delete_checkpoint(earlier.finished.info.run_id)
+                claim.join_sweep(store, earlier.finished, str(config.sweep), _tuned(config))
+                delete_checkpoint(earlier.finished.info.run_id)
                 reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
                 return Result(earlier.finished.info.run_id, skipped=True, test_accuracy=reached)
             unfinished = earlier.unfinished
@@ -109,12 +116,12 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
                 unfinished = progress = None
             try:
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
-                    if unfinished and names.LOSS in unfinished.data.metrics:
+                    if unfinished and names.LOSS in unfinished.data.metrics and not trial:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    reached = _train(config, catalog, row, tracked, weights, progress, on_epoch)
+                    reached = _train(config, catalog, row, tracked, weights, progress, on_epoch, trial)
             except claim.Met:
                 continue
-            _delete_checkpoint(tracked.run_id)
+            delete_checkpoint(tracked.run_id)
             return Result(tracked.run_id, skipped=False, test_accuracy=reached)
 
 
@@ -126,6 +133,7 @@ def _train(
     weights: str | None,
     progress: "Progress | None",
     on_epoch: "Callable[[EpochRow], None]",
+    trial: str,
 ) -> float:
     """What is tracked of a run, from the photos to the model; returns the test accuracy."""
     tf = import_tensorflow()
@@ -142,6 +150,8 @@ def _train(
     data, optimizer, trainer = config.data, config.optimizer, config.trainer
     batch_size, cache_bytes = trainer.batch_size, int(config.cache_gb * 10**9)
     dataset = datasets.prepare(catalog, data, cache_bytes)
+    if trial:
+        dataset = dataset.without_test()
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
     run.log_data(
         dataset.table,
@@ -155,7 +165,8 @@ def _train(
         },
     )
 
-    known = results.track_audit(run, dataset, data.audit)
+    # The audit's probes are tested on the test photos.
+    known = {} if trial else results.track_audit(run, dataset, data.audit)
 
     # One process, many models: its warnings of repeated tracing are about that.
     tf.get_logger().setLevel("ERROR")
@@ -212,10 +223,20 @@ def _train(
         Checkpoint(_checkpoint_file(run.run_id), run.still_ours),
     )
 
+    if trial:
+        raise RuntimeError("A trial of a search ends before it is tested.")
     predictions = evaluation.predict(fitted.learner, fitted.seen, batch_size)
     # Not before training: the page of a run in `mlflow ui` lists metrics in the order in which they came.
     run.log_results({**known, names.OPTIMIZER_STEPS: steps * config.epochs})
     return results.track(run, row, model, fitted, dataset, predictions, intention)
+
+
+def _tuned(config: "Config") -> dict[str, str]:
+    """The tag that says what a search spent on these settings; none where there was no search."""
+    spent = config.tuning
+    if not spent.trials:
+        return {}
+    return {names.TUNED: f"{counted(spent.trials, 'trial')}, {counted(spent.epochs, 'epoch')}"}
 
 
 def read_catalog(config: "Config") -> "pd.DataFrame":
@@ -268,7 +289,7 @@ def _progress(run_id: str) -> "Progress | None":
     return Checkpoint(_checkpoint_file(run_id)).load()
 
 
-def _delete_checkpoint(run_id: str) -> None:
+def delete_checkpoint(run_id: str) -> None:
     """Delete it, and what was left where writing it was cut off."""
     for file in _checkpoint_file(run_id).parent.glob(f"{run_id}.*"):
         file.unlink(missing_ok=True)

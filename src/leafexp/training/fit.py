@@ -14,7 +14,7 @@ from leafexp import names
 from leafexp.cache.room import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
-from leafexp.errors import UserError
+from leafexp.errors import Diverged
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import Checkpoint, EpochRow, Progress, assign, changing
 from leafexp.training.kernels import faster
@@ -276,7 +276,7 @@ class _EpochWatch(keras.callbacks.Callback):
         loss, val_loss = float(row[names.LOSS]), float(row[names.VAL_LOSS])
         if not np.isfinite([loss, val_loss]).all():
             # Neither saved nor handed on: trained again, the epoch must not be logged twice.
-            raise UserError(
+            raise Diverged(
                 f"The loss is no longer finite in epoch {epoch + 1} (loss {loss}, val_loss {val_loss}). "
                 f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}."
             )
