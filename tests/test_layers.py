@@ -29,6 +29,7 @@ FORBIDDEN = {
     "models": {"hydra", "omegaconf", "mlflow", *(f"leafexp.{room}" for room in ("tracking", "report", "data"))},
     "training": {"hydra", "omegaconf", "mlflow", "leafexp.settings", "leafexp.tracking", "leafexp.report"},
     "tracking": {"hydra", "omegaconf", "leafexp.settings", "leafexp.report", "leafexp.data", "leafexp.training"},
+    "search": {"keras", "tensorflow", "mlflow", "leafexp.data", "leafexp.models", "leafexp.report"},
     "report": {
         *("hydra", "omegaconf", "keras", "tensorflow", "leafexp.settings", "leafexp.tracking"),
         *("leafexp.data", "leafexp.models", "leafexp.training"),
@@ -58,7 +59,8 @@ def test_layers_import_only_what_lies_below(layer: str) -> None:
 
 
 def test_every_import_is_declared() -> None:
-    declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["search"]]
     packages = {re.split(r"[^\w-]", line)[0] for line in declared}
     modules = {"hydra-core": "hydra", "scikit-learn": "sklearn", "pillow": "PIL", "pyyaml": "yaml"}
     known = {modules.get(package, package) for package in packages} | {"leafexp"} | sys.stdlib_module_names

@@ -135,7 +135,7 @@ def _experiment(search: "Search", said: Sequence[str]) -> str:
     head = [
         "# @package _global_",
         f"# What the search {search.name} chose for each arm, trained and tested with seeds that it has not seen.",
-        f"# {command(search)}",
+        f"# python -m leafexp.train --config-dir searches/{search.name} experiment={search.name}",
         *(f"# {line}" for line in said),
     ]
     return "\n".join([*head, yaml.safe_dump(body, sort_keys=False, allow_unicode=True)])
