@@ -104,7 +104,7 @@ def test_the_settings_do_not_depend_on_the_order_of_results_nor_on_kills(search:
     ("words", "said"),
     [
         (["search.trial=3"], "There is no key 'search.trial'. Did you mean search.trials?"),
-        (["search.trials=1"], "search.trials must be at least 2; got 1."),
+        (["search.trials=0"], "search.trials must be at least 1; got 0."),
         (["search.ranges.dropout=[0.5,0.1]"], "search.ranges.dropout must be two numbers, the smaller first; got"),
         (["search.ranges.learning_rate=[0,1]"], "search.ranges.learning_rate must be two numbers, the smaller first,"),
         (["search.ranges.schedule=[cosin]"], "There is no search.ranges.schedule=cosin. Did you mean cosine?"),

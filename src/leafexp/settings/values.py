@@ -39,7 +39,7 @@ def _expect_choice(key: str, value: str, choices: Sequence[str]) -> None:
 def check_search(search: "SearchConfig") -> None:
     """Raise UserError for the first value that no search could use."""
     _expect(search.name is None or bool(_NAME.fullmatch(search.name)), "search.name", _NAME_IN_WORDS, search.name)
-    _expect(search.trials >= 2, "search.trials", "at least 2", search.trials)
+    _expect(search.trials >= 1, "search.trials", "at least 1", search.trials)
     _expect(all(0 < share <= 1 for share in search.rungs), "search.rungs", "shares in (0, 1]", search.rungs)
     _expect(1 < search.eta < math.inf, "search.eta", "over 1", search.eta)
     _expect(0 <= search.seed < 10**4, "search.seed", "in [0, 9999]", search.seed)
