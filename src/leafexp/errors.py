@@ -9,7 +9,14 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """Training ended as its loss is no longer a finite number: a matter of its settings alone."""
+    """Training ended as its loss is no longer a finite number: a matter of its settings alone.
+
+    `seconds` are those of the epoch in which that was seen.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Paused(Exception):

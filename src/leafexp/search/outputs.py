@@ -48,7 +48,8 @@ def write(search: "Search") -> tuple[Path, str]:
     """
     trials = search.trials()
     table = search.folder / TRIALS_FILE
-    write_whole(table, pd.DataFrame(list(_lines(search, trials))).to_csv(index=False))
+    lines = pd.DataFrame(list(_lines(search, trials))).astype({"best_epoch": "Int64"})
+    write_whole(table, lines.to_csv(index=False))
     said = []
     for arm in search.arms:
         chosen = arm.standing(trials[arm.name], search.config).chosen

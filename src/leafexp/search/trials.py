@@ -136,7 +136,7 @@ def _trained(search: Search, arm: Arm, number: int, trial: Trial, epoch: int) ->
     except Diverged as error:
         print(f"{place}  {error}", flush=True)
         # The epoch in which it diverged was trained too.
-        return str(error), len(rows) + 1, sum(float(row[names.EPOCH_SECONDS]) for row in rows)
+        return str(error), len(rows) + 1, error.seconds + sum(float(row[names.EPOCH_SECONDS]) for row in rows)
     raise RuntimeError(f"Trial {number} of {arm.name} was not paused after epoch {epoch}.")
 
 

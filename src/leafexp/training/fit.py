@@ -278,7 +278,8 @@ class _EpochWatch(keras.callbacks.Callback):
             # Neither saved nor handed on: trained again, the epoch must not be logged twice.
             raise Diverged(
                 f"The loss is no longer finite in epoch {epoch + 1} (loss {loss}, val_loss {val_loss}). "
-                f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}."
+                f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}.",
+                float(row[names.EPOCH_SECONDS]),
             )
         progress = self.progress
         progress.history.append(row)
