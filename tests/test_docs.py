@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leafexp.report.__main__ import make_parser
-from leafexp.settings.compose import check
+from leafexp.settings.compose import check, search
 from tests.conftest import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
@@ -44,6 +44,9 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
     elif words[:2] == ["python", "scripts/report.py"]:
         assert (CHECKOUT / "scripts" / "report.py").is_file()
         make_parser().parse_args(words[2:])
+    elif words[:3] == ["python", "-m", "leafexp.search"]:
+        search([word for word in words[3:] if word.startswith("search.")])
+        check([word for word in words[3:] if word != "-m" and not word.startswith("search.")])
     elif words == ["python", "-m", "leafexp.relocate"]:
         assert (CHECKOUT / "src" / "leafexp" / "relocate.py").is_file()
     elif words[:3] == ["python", "-m", "leafexp.cache"]:
@@ -75,7 +78,7 @@ def test_every_file_named_is_there(page: str) -> None:
     named = re.findall(r"`([\w./-]+\.(?:py|yaml|toml|md)|[\w./-]+/)`|\]\((?!http)([^)#]+)\)", PAGES[page])
     made_by_runs = {"mlruns/", "train/", "validation/", "test/"}
     for name in (first or second for first, second in named):
-        if name in made_by_runs or name.startswith("reports/"):
+        if name in made_by_runs or name.startswith(("reports/", "searches/")):
             continue
         assert any((CHECKOUT / root / name).exists() for root in ("", "src/leafexp", "conf")), name
 

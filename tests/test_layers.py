@@ -45,6 +45,7 @@ ROOMS = {
     "cache.__main__": f"{GROUND} cache",
     "audit.__main__": f"{GROUND} data audit settings runs",
     "report.__main__": f"{GROUND} report.read report.read.runs report.show",
+    "search": f"{GROUND} cache training tracking settings runs",
     "verify": f"{GROUND} data settings runs runs.identity tracking report.read report.read.runs",
     "train": f"{GROUND} settings runs tracking report.read report.read.runs report.show",
 }
@@ -115,7 +116,8 @@ def test_libraries_stay_in_their_rooms(place: str) -> None:
 
 
 def test_every_import_is_declared() -> None:
-    declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["search"]]
     packages = {re.split(r"[^\w-]", line)[0] for line in declared}
     modules = {"hydra-core": "hydra", "scikit-learn": "sklearn", "pillow": "PIL", "pyyaml": "yaml"}
     known = {modules.get(package, package) for package in packages} | {"leafexp"} | sys.stdlib_module_names

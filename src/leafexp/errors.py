@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The exceptions that have a meaning of their own: a message for the person at the keyboard, a pause of training."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,21 @@ from difflib import get_close_matches
 
 class UserError(Exception):
     """A mistake the user can mend: shown as its message alone, without a traceback."""
+
+
+class Diverged(UserError):
+    """Training ended as its loss is no longer a finite number: a matter of its settings alone.
+
+    `seconds` are those of the epoch in which that was seen.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Paused(Exception):
+    """Training ends here on purpose, to go on from its checkpoint if it is wanted again."""
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -138,10 +138,13 @@ PROCESS = "process"  # that process: its number, its start, its machine's start,
 HEARTBEAT = "heartbeat"  # when that process was last heard of, in seconds since 1970 by its own clock
 ASKED = "asked"  # when a command last asked for this run, in seconds since 1970
 INTERRUPTIONS = "interruptions"  # how often the run was cut off and taken up again
+TRIAL = "trial"  # of which search it is a trial, of which arm, and which one; such a run is never tested
+TUNED = "tuned"  # what a search spent on finding the run's settings: "12 trials, 75 epochs"
+PAUSED = "SCHEDULED"  # MLflow's status of a run that waits to be gone on with
 
 # Parameters that tell where a run is kept and how its command was called: no part of what was trained. The data's hash
 # stands for its path; a second test set changes nothing but what is told of it.
-NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "data.path", "data.audit", "data.external", "cache_gb")
+NOT_CONFIGURATION = ("sweep", "rerun", "tracking.", "tuning.", "data.path", "data.audit", "data.external", "cache_gb")
 
 # Artifacts.
 TRACEBACK_FILE = "traceback.txt"

@@ -15,7 +15,15 @@ BASE = ("model=mnv2", "freeze=partial", "data=folder", "data.path=.")
 SAME = {
     "where and what it is called": (
         *("tracking.uri=sqlite:///x.db", "tracking.experiment=x", "sweep=x", "rerun=true", "cache_gb=1"),
-        *("data.path=..", "data.name=x", "data.audit=warn", "model.name=x", "model.title=x", "freeze.name=x"),
+        *(
+            "data.path=..",
+            "data.name=x",
+            "data.audit=warn",
+            "tuning.trials=3",
+            "model.name=x",
+            "model.title=x",
+            "freeze.name=x",
+        ),
         *("optimizer.name=x", "trainer.cache_prefix=false", "data.group_pattern=x"),
     ),
     "another schedule's keys": ("optimizer.step_factor=0.5", "optimizer.step_epochs=1"),
@@ -86,6 +94,12 @@ def configuration(*overrides: str) -> Config:
 
 def of(*overrides: str, table: pd.DataFrame | None = None, weights: str | None = "w") -> str:
     return identity.deciding(configuration(*overrides), photos() if table is None else table, weights).sha256
+
+
+def test_a_trial_of_a_search_is_no_run_that_is_tested() -> None:
+    trials = [identity.deciding(configuration(), photos(), "w", trial).sha256 for trial in ("", "s mnv2 0", "s mnv2 1")]
+    assert len(set(trials)) == 3
+    assert trials[0] == of()
 
 
 @pytest.mark.parametrize("change", SAME)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from leafexp.notes import note
 from leafexp.paths import ROOT
 
 NEAR_DUPLICATES = "near_duplicates"  # data.groups: equal and nearly equal photos count as of one leaf
+HELD_OUT = "held out"  # the part of test photos where settings are searched
 _NAMED = 10  # unusable photos on the terminal
 _UNUSABLE_FILE = Path("reports") / "unusable_photos.csv"
 
@@ -79,6 +80,11 @@ class Dataset:
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of the images in `part` (train, validation or test)."""
         return np.flatnonzero(self.table["split"] == part)
+
+    def without_test(self) -> "Dataset":
+        """The same with test photos in no part, so that nothing that is chosen can have looked at them."""
+        held_out = self.table["split"].replace("test", HELD_OUT)
+        return replace(self, table=self.table.assign(split=held_out))
 
 
 def prepare(catalog: pd.DataFrame, settings: Settings, cache_bytes: int) -> Dataset:

@@ -13,6 +13,7 @@ from leafexp.paths import ROOT
 from leafexp.runs import checkpoints, inputs
 from leafexp.runs.backend import import_tensorflow
 from leafexp.runs.inputs import Inputs
+from leafexp.wording import counted
 
 if TYPE_CHECKING:
     from leafexp.settings.schema import Config
@@ -38,15 +39,19 @@ class Result:
     test_accuracy: float
 
 
-def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]" = lambda _: None) -> Result:
+def train(
+    config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]" = lambda _: None, trial: str = ""
+) -> Result:
     """Train, test and track one run, unless the store holds it finished; go on with one that was cut off.
 
     Args:
         config: the checked configuration.
         command: what to type to make this run again; tracked with it.
         on_epoch: called with each epoch's row when it is over, first with those that were trained before a cut.
+        trial: of a search, which one it is. Test photos are held out, photos not audited, and `on_epoch` ends it.
 
     Raises:
+        Paused: by `on_epoch`; the run says that it waits, and keeps its checkpoint.
         UserError: in the configuration, the photos or the store; the run is tracked as FAILED with the reason.
         KeyboardInterrupt: the run is tracked as KILLED, and goes on when it is started again.
     """
@@ -56,7 +61,7 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
 
     settings = asdict(config)
     del settings["tracking"]  # where a run is kept is no part of it, and may hold a password
-    row, tags = _row(config), _tags(config, command)
+    row, tags = _row(config), _tags(config, command) | ({names.TRIAL: trial} if trial else {})
     store = open_store(config.tracking.uri, config.tracking.experiment, ROOT)
     try:
         given = inputs.read(config)
@@ -65,13 +70,13 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
         with run.tracked(store, row, tags, settings):
             raise
     elsewhere = given.external.photos if given.external else None
-    decided = deciding(config, given.photos, given.weights, elsewhere)
+    decided = deciding(config, given.photos, given.weights, elsewhere, trial)
     tags |= {names.IDENTITY: decided.sha256, names.LIBRARIES: ", ".join(decided.libraries)}
     with process.held(decided.sha256):
         while True:
             earlier = claim.look_up(store, decided.sha256)
             if earlier.finished and not config.rerun:
-                claim.join_sweep(store, earlier.finished, str(config.sweep))
+                claim.join_sweep(store, earlier.finished, str(config.sweep), _tuned(config))
                 checkpoints.delete(earlier.finished.info.run_id)
                 reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
                 return Result(earlier.finished.info.run_id, skipped=True, test_accuracy=reached)
@@ -86,9 +91,9 @@ def train(config: "Config", command: str, on_epoch: "Callable[[EpochRow], None]"
                 unfinished = progress = None
             try:
                 with run.tracked(store, row, tags, settings, unfinished) as tracked, _memory_shown():
-                    if unfinished and names.LOSS in unfinished.data.metrics:
+                    if unfinished and names.LOSS in unfinished.data.metrics and not trial:
                         print(f"Going on with run {tracked.run_id}, which was cut off.", flush=True)
-                    reached = _train(config, given, tracked, progress, on_epoch)
+                    reached = _train(config, given, tracked, progress, on_epoch, trial)
             except claim.Met:
                 continue
             checkpoints.delete(tracked.run_id)
@@ -101,6 +106,7 @@ def _train(
     run: "TrackedRun",
     progress: "Progress | None",
     on_epoch: "Callable[[EpochRow], None]",
+    trial: str,
 ) -> float:
     """What is tracked of a run, from the photos to the model; returns the test accuracy."""
     import_tensorflow()
@@ -111,10 +117,10 @@ def _train(
     from leafexp.training import evaluation, phases
     from leafexp.training.fit import fit
 
-    dataset = inputs.prepare(config, given.catalog, run)
-    known = results.track_audit(run, dataset, config.data.audit)
-
-    external = prepared(run, given.external, dataset, config) if given.external else None
+    dataset = inputs.prepare(config, given.catalog, run, tested=not trial)
+    # The audit's probes are tested on the test photos.
+    known = {} if trial else results.track_audit(run, dataset, config.data.audit)
+    external = prepared(run, given.external, dataset, config) if given.external and not trial else None
 
     network = networks.begin(config, len(dataset.classes), given.weights)
     run.log_tags(network.tags)
@@ -125,6 +131,8 @@ def _train(
     training = networks.training(config, dataset)
     fitted = fit(network.model, planned, dataset, training, _record(run, progress, on_epoch))
 
+    if trial:
+        raise RuntimeError("A trial of a search ends before it is tested.")
     predictions = evaluation.predict(fitted.learner, fitted.seen, training.batch_size)
     # Not before training: the page of a run in `mlflow ui` lists metrics in the order in which they came.
     steps = steps_per_epoch(dataset, training.batch_size) * len(fitted.history)
@@ -165,7 +173,16 @@ def _tags(config: "Config", command: str) -> dict[str, str]:
         names.CONTROL: str(not pretrained and last_phase.learns != "all").lower(),
         names.GIT_COMMIT: git_commit(),
         names.COMMAND: command,
+        **_tuned(config),
     }
+
+
+def _tuned(config: "Config") -> dict[str, str]:
+    """The tag that says what a search spent on these settings; none where there was no search."""
+    spent = config.tuning
+    if not spent.trials:
+        return {}
+    return {names.TUNED: f"{counted(spent.trials, 'trial')}, {counted(spent.epochs, 'epoch')}"}
 
 
 def _row(config: "Config") -> str:

@@ -56,6 +56,7 @@ class Deciding:
         code: SHA-256 of the sources that train, without comments and docstrings.
         libraries: versions of those that compute.
         arithmetic: what of the machine decides how sums are rounded.
+        trial: of a search, which one it is; left out of the identity where it is none.
     """
 
     network: Mapping[str, Any]
@@ -70,15 +71,17 @@ class Deciding:
     code: str
     libraries: list[str]
     arithmetic: tuple[str, ...]
+    trial: str = ""
 
     @property
     def sha256(self) -> str:
         """The run's identity."""
-        return key_of([[part.name, _sorted(getattr(self, part.name))] for part in fields(self)])
+        parts = [part.name for part in fields(self) if part.name != "trial" or self.trial]
+        return key_of([[name, _sorted(getattr(self, name))] for name in parts])
 
 
 def deciding(
-    config: "Config", photos: pd.DataFrame, weights: str | None, external: pd.DataFrame | None = None
+    config: "Config", photos: pd.DataFrame, weights: str | None, external: pd.DataFrame | None = None, trial: str = ""
 ) -> Deciding:
     """What decides the result of a run.
 
@@ -87,6 +90,7 @@ def deciding(
         photos: the catalog, sorted by path: columns path, label, group, sha256, and split where it is given.
         weights: SHA-256 of the pretrained weights, None without.
         external: the second test set like `photos`, None without.
+        trial: of a search, which one it is: it is not tested, and so no run of the same settings.
     """
     data, trainer = asdict(config.data), asdict(config.trainer)
     optimizer = asdict(config.optimizer)
@@ -109,6 +113,7 @@ def deciding(
         code=_code_sha256(),
         libraries=[f"{name} {importlib.metadata.version(name)}" for name in _libraries(config)],
         arithmetic=arithmetic(),
+        trial=trial,
     )
 
 

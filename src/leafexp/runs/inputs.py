@@ -53,8 +53,8 @@ def read_catalog(config: "Config") -> "pd.DataFrame":
     return catalog if data.classes is None else of_classes(catalog, data.classes)
 
 
-def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun") -> "Dataset":
-    """The photos read, split and tracked.
+def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun", tested: bool) -> "Dataset":
+    """The photos read, split and tracked; test photos are held out where nothing is `tested`.
 
     Raises:
         UserError: a photo can't be used, or others were there in this sweep's earlier runs.
@@ -63,6 +63,8 @@ def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun") -> "Da
 
     data = config.data
     dataset = datasets.prepare(catalog, data, int(config.cache_gb * 10**9))
+    if not tested:
+        dataset = dataset.without_test()
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)
     run.log_data(
         dataset.table,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -15,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from leafexp.errors import UserError, did_you_mean, first_line
 from leafexp.paths import CONF_DIR, ROOT
-from leafexp.settings.schema import Config
-from leafexp.settings.values import check_values
+from leafexp.settings.schema import Config, SearchConfig
+from leafexp.settings.values import check_search, check_values
 from leafexp.stores import scrubbed
 
 GROUPS = ("model", "freeze", "optimizer", "data")
@@ -133,6 +134,50 @@ def tracking_uri(overrides: Sequence[str], config_dir: str | None = None) -> str
         except (UserError, OmegaConfBaseException):
             return None
     return str(uri) if uri else None
+
+
+def cells(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each cell that `overrides` lead to, those that a study brings along included."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        firsts = [values[0] for override in _parse(overrides) if (values := _values(override))]
+        swept = [f"{key}={value}" for key, value in _compose([], firsts)[1].items()]
+    found: list[list[str]] = [
+        list(cell) for cell in BasicSweeper.split_arguments(_parse([*swept, *overrides]), None)[0]
+    ]
+    return found
+
+
+def composed(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The options chosen for model, freeze, optimizer and data, and all values as a plain dictionary."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        whole = compose("config", overrides=list(overrides), return_hydra_config=True)
+        chosen = {group: str(whole.hydra.runtime.choices[group]) for group in ("model", "freeze", "optimizer", "data")}
+        with open_dict(whole):
+            del whole["hydra"]
+        values = OmegaConf.to_container(whole, resolve=True)
+    assert isinstance(values, dict)
+    return chosen, {str(key): value for key, value in values.items()}
+
+
+def search(overrides: Sequence[str]) -> SearchConfig:
+    """What conf/search.yaml and the command line say of a search, typed and checked.
+
+    Raises:
+        UserError: a key that is not there, or a value that no search could use.
+    """
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        _parse(overrides)
+        try:
+            config = OmegaConf.to_object(compose("search", overrides=list(overrides)).search)
+        except ConfigCompositionException as error:
+            known = [f"search.{key}" for key in _keys(compose("search").search)]
+            key = next((_key(word) for word in overrides if _key(word) not in known), "")
+            reason = first_line(error.__cause__ or error)
+            hint = f"There is no key {key!r}. {did_you_mean(key, known)}" if key else reason
+            raise UserError(hint) from None
+    assert isinstance(config, SearchConfig)
+    check_search(config)
+    return config
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:

@@ -95,6 +95,15 @@ class TrackingConfig:
 
 
 @dataclass
+class TuningConfig:
+    """What a search spent on finding the settings of a run; zeros where there was none."""
+
+    trials: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class Config:
     """Everything that decides a run."""
 
@@ -104,6 +113,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     epochs: int = 10
     seed: int = 0
     sweep: str | None = None
@@ -111,4 +121,30 @@ class Config:
     cache_gb: float = 10.0
 
 
+@dataclass
+class RangesConfig:
+    """What a search draws each setting from; null leaves it as it is. What an arm does not have is not drawn for it."""
+
+    learning_rate: list[float] | None = None
+    learning_rate_factor: list[float] | None = None
+    dropout: list[float] | None = None
+    weight_decay: list[float] | None = None
+    schedule: list[str] | None = None
+    partial_from: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class SearchConfig:
+    """How the settings of each arm are searched; see conf/search.yaml."""
+
+    name: str | None = None
+    trials: int = 12
+    rungs: list[float] = field(default_factory=list)
+    eta: float = 2.0
+    seed: int = 0
+    test_seeds: int = 3
+    ranges: RangesConfig = field(default_factory=RangesConfig)
+
+
 ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="search_schema", node={"search": SearchConfig})

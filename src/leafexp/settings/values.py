@@ -14,7 +14,7 @@ from leafexp.errors import UserError, did_you_mean
 from leafexp.training.phases import BATCH_NORM_POLICIES
 
 if TYPE_CHECKING:
-    from leafexp.settings.schema import Config
+    from leafexp.settings.schema import Config, SearchConfig
 
 FEWEST_FOLDS = 3  # one tests, one validates, the rest trains
 BAD_IMAGE_POLICIES = ("error", "skip")
@@ -25,19 +25,47 @@ CLASS_WEIGHTS = ("balanced",)
 FITS = ("squeeze", "pad", "crop")
 VIEWS = (1, 8)
 PRECISIONS = ("float32", "mixed_bfloat16")
+# `all` and `latest` are others to the report.
+_NAME = re.compile(r"(?!(all|latest)$)\w[\w.+-]{0,59}")
+_NAME_IN_WORDS = "a name for a folder and a tag (60 letters, digits and . _ + - at most, the first a letter or digit)"
+
+
+def _expect(holds: bool, key: str, expected: str, value: Any) -> None:
+    if not holds:
+        raise UserError(f"{key} must be {expected}; got {value!r}.")
+
+
+def _expect_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
+
+
+def check_search(search: "SearchConfig") -> None:
+    """Raise UserError for the first value that no search could use."""
+    _expect(search.name is None or bool(_NAME.fullmatch(search.name)), "search.name", _NAME_IN_WORDS, search.name)
+    _expect(search.trials >= 1, "search.trials", "at least 1", search.trials)
+    _expect(all(0 < share <= 1 for share in search.rungs), "search.rungs", "shares in (0, 1]", search.rungs)
+    _expect(1 < search.eta < math.inf, "search.eta", "over 1", search.eta)
+    _expect(0 <= search.seed < 10**4, "search.seed", "in [0, 9999]", search.seed)
+    _expect(search.test_seeds >= 1, "search.test_seeds", "at least 1", search.test_seeds)
+    ranges = search.ranges
+    for name, least in (("learning_rate", 1e-12), ("learning_rate_factor", 1e-12), ("dropout", 0.0)):
+        values = getattr(ranges, name)
+        ordered = values is None or (len(values) == 2 and least <= values[0] < values[1] < math.inf)
+        above = "two numbers, the smaller first" + (", over 0" if least else "")
+        _expect(ordered, f"search.ranges.{name}", above, values)
+    _expect(not ranges.dropout or ranges.dropout[1] < 1, "search.ranges.dropout", "under 1", ranges.dropout)
+    decays = ranges.weight_decay
+    _expect(
+        decays is None or all(0 <= one < math.inf for one in decays), "search.ranges.weight_decay", "0 or more", decays
+    )
+    for schedule in ranges.schedule or ():
+        _expect_choice("search.ranges.schedule", schedule, SCHEDULES)
 
 
 def check_values(config: "Config") -> None:
     """Raise UserError for the first value that no run could use."""
-
-    def expect(holds: bool, key: str, expected: str, value: Any) -> None:
-        if not holds:
-            raise UserError(f"{key} must be {expected}; got {value!r}.")
-
-    def expect_choice(key: str, value: str, choices: Sequence[str]) -> None:
-        if value not in choices:
-            raise UserError(f"There is no {key}={value}. {did_you_mean(value, choices)}")
-
+    expect, expect_choice = _expect, _expect_choice
     data, optimizer, trainer = config.data, config.optimizer, config.trainer
     for key, value in names.flat(asdict(config)).items():
         for number in value if isinstance(value, list) else [value]:
@@ -58,10 +86,9 @@ def check_values(config: "Config") -> None:
     expect(0 <= smoothing < 1, "trainer.label_smoothing", "in [0, 1)", smoothing)
     expect(patience is None or patience >= 1, "trainer.patience", "at least 1 epoch, or null", patience)
     expect_choice("trainer.precision", config.trainer.precision, PRECISIONS)
-    # `all` and `latest` are others to the report.
-    named = config.sweep is None or re.fullmatch(r"(?!(all|latest)$)\w[\w.+-]{0,59}", config.sweep)
-    name = "a name for a folder and a tag (60 letters, digits and . _ + - at most, the first a letter or digit)"
-    expect(bool(named), "sweep", name, config.sweep)
+    expect(config.sweep is None or bool(_NAME.fullmatch(config.sweep)), "sweep", _NAME_IN_WORDS, config.sweep)
+    for key, spent in asdict(config.tuning).items():
+        expect(spent >= 0, f"tuning.{key}", "0 or more", spent)
     expect(config.cache_gb > 0, "cache_gb", "over 0", config.cache_gb)
     expect(32 <= data.image_size <= 4096, "data.image_size", "from 32 to 4096 pixels", data.image_size)
     expect(data.white is None or data.white >= 1, "data.white", "a whole number of at least 1, or null", data.white)

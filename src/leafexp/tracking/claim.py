@@ -116,8 +116,9 @@ def take(store: Store, row: str, tags: Mapping[str, str], earlier: Run | None) -
     store.patiently(lambda: client.log_batch(run_id, tags=batch))
     store.patiently(lambda: client.update_run(run_id, status="RUNNING"))
     run = _alone(store, run_id, words[names.CLAIM], earlier)
-    times = int(earlier.data.tags.get(names.INTERRUPTIONS, 0)) + 1
-    store.patiently(lambda: client.set_tag(run_id, names.INTERRUPTIONS, str(times)))
+    times = int(earlier.data.tags.get(names.INTERRUPTIONS, 0)) + (earlier.info.status != names.PAUSED)
+    if times:
+        store.patiently(lambda: client.set_tag(run_id, names.INTERRUPTIONS, str(times)))
     if names.ERROR in run.data.tags:
         store.patiently(lambda: client.delete_tag(run_id, names.ERROR))
     return run
@@ -152,10 +153,10 @@ def _alone(store: Store, run_id: str, word: str, earlier: Run | None) -> Run:
     return run
 
 
-def join_sweep(store: Store, run: Run, sweep: str) -> None:
-    """Note that a sweep asked for a run that is there already."""
+def join_sweep(store: Store, run: Run, sweep: str, tuned: Mapping[str, str]) -> None:
+    """Note that a sweep asked for a run that is there already, and how its settings were found."""
     client = MlflowClient(store.uri)
-    tags = [RunTag(name, value) for name, value in asked_by(run, sweep).items()]
+    tags = [RunTag(name, value) for name, value in {**asked_by(run, sweep), **tuned}.items()]
     store.patiently(lambda: client.log_batch(run.info.run_id, tags=tags))
 
 

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from leafexp import names
-from leafexp.errors import UserError
+from leafexp.errors import Paused, UserError
 from leafexp.interrupt import ending
 from leafexp.stores import scrubbed
 from leafexp.tracking.claim import HEARTBEAT_SECONDS, MAX_TAG_CHARACTERS, ClaimLost, check_claim, take
@@ -40,8 +40,8 @@ def tracked(
     """A run in the store for as long as the block lasts.
 
     Logs the configuration as parameters and as config.yaml. Ends FINISHED; FAILED with the reason as a tag and the
-    traceback as an artifact when the block raises; KILLED when it is interrupted. Where another process has taken the
-    run over, nothing more is written to it.
+    traceback as an artifact when the block raises; KILLED when it is interrupted; SCHEDULED when it is paused. Where
+    another process has taken the run over, nothing more is written to it.
 
     Args:
         store: where.
@@ -66,6 +66,10 @@ def tracked(
         tracked_run.flush()
         tracked_run.finish()
     except ClaimLost:
+        raise
+    except Paused:
+        tracked_run.flush()
+        tracked_run.pause()
         raise
     except KeyboardInterrupt as error:
         ending()
@@ -152,6 +156,10 @@ class TrackedRun:
     def finish(self) -> None:
         """Say in the store that the run is finished."""
         self.patiently(lambda: self._client.set_terminated(self.run_id, "FINISHED"))
+
+    def pause(self) -> None:
+        """Say in the store that the run waits to be gone on with."""
+        self.patiently(lambda: self._client.update_run(self.run_id, status=names.PAUSED))
 
     def give_up(self, status: str, reason: str, error: BaseException | None) -> None:
         """Say in the store, as far as it takes it now, how and why the run ended, with the traceback of an error.

@@ -13,7 +13,7 @@ from leafexp import names
 from leafexp.cache.room import CacheTooSmall
 from leafexp.data.batches import evaluation_batches, images_to_fit, images_to_test, steps_per_epoch, training_batches
 from leafexp.data.dataset import Dataset
-from leafexp.errors import UserError
+from leafexp.errors import Diverged
 from leafexp.training import freeze, prefix
 from leafexp.training.checkpoint import EpochRow
 from leafexp.training.clock import Clock, clocked
@@ -253,9 +253,10 @@ class _Epochs(keras.callbacks.Callback):
         loss, val_loss = float(row[names.LOSS]), float(row[names.VAL_LOSS])
         if not np.isfinite([loss, val_loss]).all():
             # Neither saved nor handed on: trained again, the epoch must not be logged twice.
-            raise UserError(
+            raise Diverged(
                 f"The loss is no longer finite in epoch {epoch + 1} (loss {loss}, val_loss {val_loss}). "
-                f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}."
+                f"Lower optimizer.learning_rate; this phase trains at {row[names.LEARNING_RATE]:g}.",
+                float(row[names.EPOCH_SECONDS]),
             )
         self.record.end_epoch(row, self.clock.seconds, self.model.optimizer)
         self.model.stop_training = self.record.no_better(self.planned)

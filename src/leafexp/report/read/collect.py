@@ -57,7 +57,9 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
         UserError: no store, no such experiment or sweep, or no finished run in it.
     """
     client = open_client(tracking_uri)
-    found = read_runs(client, experiment, tracking_uri)
+    every = read_runs(client, experiment, tracking_uri)
+    found = [run for run in every if names.TRIAL not in run.tags]
+    trials = len(every) - len(found)
     ours = [run for run in found if all(run.tags.get(mark) for mark in MARKS)]
     runs = [
         replace(run, params={**run.params, **assumed}, assumed=assumed)
@@ -65,7 +67,9 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     ]
     foreign = len(found) - len(runs)
     if not runs:
-        but = f" (but {counted(foreign, 'run')} of something else)" if foreign else ""
+        there = [counted(trials, "trial") + " of searches"] * bool(trials)
+        there += [counted(foreign, "run") + " of something else"] * bool(foreign)
+        but = f" (but {' and '.join(there)})" if there else ""
         raise UserError(
             f"Experiment {experiment!r} holds no runs of leafexp yet{but}.\n"
             "Make some: python -m leafexp.train -m model=cnn"
@@ -85,7 +89,7 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     finished = _with_curves_and_predictions(client, finished)
     audit, unread = _audit(runs, finished)
     notes += [
-        *_left_out(foreign, repeated),
+        *_left_out(foreign, repeated, trials),
         *_not_shown_elsewhere(chosen, finished),
         *_remarks(finished),
         *(["The audit of these photos can't be read, so what it found is not said."] if unread else []),
@@ -93,8 +97,10 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     return Selection(experiment, shown, others, finished, unfinished, notes, audit, incomplete)
 
 
-def _left_out(foreign: int, repeated: int) -> list[str]:
+def _left_out(foreign: int, repeated: int, trials: int) -> list[str]:
     notes = []
+    if trials:
+        notes.append(f"{counted(trials, 'trial')} of searches left out: trials choose settings and are never tested.")
     if foreign:
         verb = "is" if foreign == 1 else "are"
         notes.append(f"{counted(foreign, 'run')} of something else in this experiment {verb} left out.")

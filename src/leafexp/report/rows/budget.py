@@ -32,6 +32,7 @@ BUDGET: dict[str, Callable[[Row], str]] = {
     "precision": lambda row: row.param("trainer.precision"),
     "pretrained weights": lambda row: row.every(names.WEIGHTS_SHA256) if row.pretrained else "",
     "seeds": lambda row: ", ".join(sorted(row.seeds, key=lambda seed: (len(seed), seed))),
+    "tuning": lambda row: row.every(names.TUNED) or "none",
     "configurations tried": lambda row: _number(row.runs[0].configurations_tried),
     "threads": lambda row: row.every(names.THREADS),
     "machine": lambda row: row.every(names.HOST),
