@@ -67,6 +67,7 @@ def with_external(
         metrics={**run.metrics, **metrics},
         tags={**run.tags, **tags},
         params={**run.params, "data.external": f"photos/{name}", "data.external_labels": "None"},
+        external=said,
         artifact_uri=artifacts.as_uri(),
     )
 

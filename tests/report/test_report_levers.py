@@ -55,11 +55,14 @@ def test_each_lever_is_compared_with_the_arm_without_it_and_with_no_other() -> N
 
 def test_runs_of_before_there_were_levers_are_the_arm_without_one() -> None:
     """A sweep that was begun with an earlier version goes on as one row."""
-    from leafexp.report.read.settings import with_missing_settings
+    from leafexp.report.read.settings import missing_settings
 
     runs = [*several(**ALIKE)[:1], *several(params=UNSET, **ALIKE)[1:3]]
     assert len({run.row for run in runs}) == 1
-    (row,) = make_rows(with_missing_settings(runs))
+    assumed = missing_settings([run.params for run in runs])
+    (row,) = make_rows(
+        [replace(run, params={**run.params, **lacking}) for run, lacking in zip(runs, assumed, strict=True)]
+    )
     assert len(row.runs) == 3
 
 

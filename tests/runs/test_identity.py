@@ -97,7 +97,9 @@ def of(*overrides: str, table: pd.DataFrame | None = None, weights: str | None =
 
 
 def test_a_trial_of_a_search_is_no_run_that_is_tested() -> None:
-    trials = [identity.deciding(configuration(), photos(), "w", trial).sha256 for trial in ("", "s mnv2 0", "s mnv2 1")]
+    trials = [
+        identity.deciding(configuration(), photos(), "w", trial=trial).sha256 for trial in ("", "s mnv2 0", "s mnv2 1")
+    ]
     assert len(set(trials)) == 3
     assert trials[0] == of()
 
