@@ -33,6 +33,7 @@ SAME = {
         *("trainer.class_weights=null", "trainer.label_smoothing=0", "trainer.patience=null"),
         *("optimizer.clipnorm=null", "lever=none"),
     ),
+    "a phase's schedule that is the optimizer's": ("freeze.phases.head.schedule=constant",),
     "a rate written in another way": ("optimizer.learning_rate=1e-3",),
     "where the top begins, of a strategy that says it itself": (
         *("freeze.phases.tune.learns=block_15_expand", "model.partial_from=block_14_add"),
@@ -50,6 +51,7 @@ OTHER = [
     "freeze.phases.head.epoch_share=0.3",
     "freeze.phases.head.learns=all",
     "freeze.phases.tune.learning_rate_factor=0.2",
+    "freeze.phases.tune.schedule=step",
     "freeze.phases.tune.batch_norm=inference",
     "freeze.phases.tune.batch_norm_momentum=0.5",
     "model=cnn",

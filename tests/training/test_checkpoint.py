@@ -31,8 +31,8 @@ def train(
 ) -> tuple[keras.Model, Fit]:
     model = small_model()
 
-    def optimizer(factor: float, epochs: int) -> keras.Optimizer:
-        return Adam(learning_rate_schedule(rate * factor, "cosine", epochs, 5, 1, 3, 0.3))
+    def optimizer(phase: Phase, epochs: int) -> keras.Optimizer:
+        return Adam(learning_rate_schedule(rate * phase.learning_rate_factor, "cosine", epochs, 5, 1, 3, 0.3))
 
     planned = plan(phases, 5, pretrained=True)
     saved = Checkpoint(file)

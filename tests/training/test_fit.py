@@ -62,7 +62,11 @@ def train(
         model,
         plan(phases, epochs, pretrained=True),
         dataset,
-        Training(lambda factor, _: keras.optimizers.Adam(rate * factor), batch_size, speed=speed or Speed()),
+        Training(
+            lambda phase, _: keras.optimizers.Adam(rate * phase.learning_rate_factor),
+            batch_size,
+            speed=speed or Speed(),
+        ),
         Record(watch),
     )
     assert [row["epoch"] for row in seen] == list(range(1, epochs + 1))

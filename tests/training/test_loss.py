@@ -34,7 +34,7 @@ def linear_model() -> keras.Model:
 
 
 def trained(model: keras.Model, dataset: Dataset, loss: Loss, rate: float = 0.01, **phases: Phase) -> Fit:
-    training = Training(lambda factor, _: keras.optimizers.SGD(rate * factor), 10, loss=loss)
+    training = Training(lambda phase, _: keras.optimizers.SGD(rate * phase.learning_rate_factor), 10, loss=loss)
     planned = plan(phases or {"all": Phase("all")}, 2 if phases else 1, pretrained=True)
     return fit(model, planned, dataset, training, Record())
 

@@ -9,6 +9,7 @@ from leafexp.paths import CONF_DIR
 from leafexp.runs import network
 from leafexp.settings.compose import check
 from leafexp.training.optimizer import Adam, learning_rate_schedule
+from leafexp.training.phases import Phase
 
 
 @pytest.mark.parametrize(
@@ -47,10 +48,20 @@ def test_adam_equals_keras_own(options: dict[str, float]) -> None:
 @pytest.mark.parametrize("option", [file.stem for file in (CONF_DIR / "optimizer").glob("*.yaml")])
 def test_every_optimizer_scales_long_gradients_down_where_it_is_asked_to(option: str, dataset: Dataset) -> None:
     def made(*overrides: str) -> keras.Optimizer:
-        return network.training(check([f"optimizer={option}", *overrides]), dataset).make_optimizer(1.0, 2)
+        return network.training(check([f"optimizer={option}", *overrides]), dataset).make_optimizer(Phase(), 2)
 
     assert made().clipnorm is None
     optimizer = made("optimizer.clipnorm=0.5")
     clipped = optimizer._clip_gradients([keras.ops.array([3.0, 4.0]), keras.ops.array([0.3, 0.0])])
     np.testing.assert_allclose(clipped[0], [0.3, 0.4], rtol=1e-6)
     np.testing.assert_allclose(clipped[1], [0.3, 0.0], rtol=1e-6)
+
+
+def test_a_phase_may_have_a_schedule_of_its_own(dataset: Dataset) -> None:
+    make = network.training(check(["optimizer.learning_rate=0.5"]), dataset).make_optimizer
+    ends = []
+    for phase in (Phase(), Phase(schedule="cosine", learning_rate_factor=0.5)):
+        optimizer = make(phase, 2)
+        optimizer.iterations.assign(10**6)
+        ends.append((float(optimizer.learning_rate), make(phase, 2).learning_rate.numpy()))
+    assert ends == [(0.5, 0.5), (0.0, 0.25)]

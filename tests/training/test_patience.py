@@ -27,7 +27,7 @@ def train(
 ) -> tuple[keras.Model, Fit]:
     """Six epochs, two of them for the head."""
     model, saved = small_model(), Checkpoint(file)
-    training = Training(lambda factor, _: Adam(0.05 * factor), 10)
+    training = Training(lambda phase, _: Adam(0.05 * phase.learning_rate_factor), 10)
     planned = plan(PHASES, 6, pretrained=True, patience=patience)
     return model, fit(model, planned, dataset, training, Record(on_epoch, saved.load(), saved))
 

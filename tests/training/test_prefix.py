@@ -130,7 +130,7 @@ def test_the_layers_behind_dropout_are_computed_once_too(
 
     def trained(cache_prefix: bool) -> tuple[keras.Model, Fit]:
         model = base_that_drops(augmented=False)
-        optimizer = lambda factor, _: Adam(0.01 * factor)  # noqa: E731
+        optimizer = lambda phase, _: Adam(0.01 * phase.learning_rate_factor)  # noqa: E731
         training = Training(optimizer, 10, speed=Speed(cache_prefix=cache_prefix))
         return model, fit(model, phases, dataset, training, Record())
 
@@ -232,7 +232,7 @@ def test_computing_mobilenetv2_s_frozen_layers_once_changes_no_bit(
         keras.utils.set_random_seed(0)
         model, _ = build(configuration.model.network, image_size=64, num_classes=3, weights=None)
         phases = plan(configuration.freeze.phases, 3, pretrained=True)
-        optimizer = lambda factor, _: Adam(0.001 * factor)  # noqa: E731
+        optimizer = lambda phase, _: Adam(0.001 * phase.learning_rate_factor)  # noqa: E731
         # Batches of 32: the last has 16.
         large = replace(dataset, pixels=images, pixels_hash="large", views=views)
         training = Training(optimizer, 32, speed=Speed(cache_prefix=cache_prefix))

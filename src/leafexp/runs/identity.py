@@ -106,7 +106,7 @@ def deciding(
         | ({} if external is None else {"external": _photos(external)}),
         split=drawn | ({"split_seed": data["split_seed"]} if seeded else {}),
         phases=list(_phases(config)),
-        optimizer=_set({name: optimizer[name] for name in _of_optimizer(optimizer["schedule"])}),
+        optimizer=_set({name: optimizer[name] for name in _of_optimizer(config)}),
         # The cached prefix changes no bit.
         trainer=_set({name: value for name, value in trainer.items() if name != "cache_prefix"}),
         seed=config.seed,
@@ -131,15 +131,19 @@ def _phases(config: "Config") -> Iterator[dict[str, Any]]:
         phase = asdict(planned.phase)
         rate = config.optimizer.learning_rate * phase.pop("learning_rate_factor")
         del phase["epoch_share"]
+        # Where it is the optimizer's, runs are those of before there was one of its own.
+        if phase["schedule"] in (None, config.optimizer.schedule):
+            del phase["schedule"]
         if phase["batch_norm"] == "inference":
             del phase["batch_norm_momentum"]
         yield {**phase, "epochs": planned.epochs, "learning_rate": rate}
 
 
-def _of_optimizer(schedule: str) -> set[str]:
+def _of_optimizer(config: "Config") -> set[str]:
     """The keys that count beside the phases' learning rates."""
+    schedules = {config.optimizer.schedule, *(phase.schedule for phase in config.freeze.phases.values())}
     return {"keras", "schedule", "warmup_epochs", "clipnorm"} | (
-        {"step_epochs", "step_factor"} if schedule == "step" else set()
+        {"step_epochs", "step_factor"} if "step" in schedules else set()
     )
 
 

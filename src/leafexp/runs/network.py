@@ -18,6 +18,7 @@ from leafexp.settings.build import build
 from leafexp.training.fit import Speed, Training
 from leafexp.training.loss import Loss
 from leafexp.training.optimizer import learning_rate_schedule
+from leafexp.training.phases import Phase
 
 if TYPE_CHECKING:
     from leafexp.settings.schema import Config, OptimizerConfig
@@ -87,14 +88,14 @@ def training(config: "Config", dataset: Dataset) -> Training:
     return Training(_optimizer_maker(config.optimizer, steps), trainer.batch_size, config.seed, loss, speed)
 
 
-def _optimizer_maker(optimizer: "OptimizerConfig", steps: int) -> Callable[[float, int], keras.Optimizer]:
-    """What gives the optimizer of a phase, by its factor on the learning rate and its epochs of `steps` steps."""
+def _optimizer_maker(optimizer: "OptimizerConfig", steps: int) -> Callable[[Phase, int], keras.Optimizer]:
+    """What gives the optimizer of a phase of so many epochs of `steps` steps."""
     clipped = {} if optimizer.clipnorm is None else {"clipnorm": optimizer.clipnorm}
 
-    def make(factor: float, epochs: int) -> keras.Optimizer:
+    def make(phase: Phase, epochs: int) -> keras.Optimizer:
         rate = learning_rate_schedule(
-            optimizer.learning_rate * factor,
-            optimizer.schedule,
+            optimizer.learning_rate * phase.learning_rate_factor,
+            phase.schedule or optimizer.schedule,
             epochs,
             steps,
             optimizer.warmup_epochs,

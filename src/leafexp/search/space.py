@@ -54,7 +54,9 @@ def dimensions(config: "Config", ranges: "RangesConfig") -> tuple[dict[str, Base
     if "dropout" in network:
         numbers("model.network.dropout", ranges.dropout, network["dropout"], log=False)
     choices("optimizer.keras.weight_decay", ranges.weight_decay, optimizer.keras.get("weight_decay") or 0.0)
-    choices("optimizer.schedule", ranges.schedule, optimizer.schedule)
+    schedule = last.phase.schedule or optimizer.schedule
+    own = len(phases) > 1 or last.phase.schedule
+    choices(f"freeze.phases.{last.name}.schedule" if own else "optimizer.schedule", ranges.schedule, schedule)
     if last.phase.learns == config.model.partial_from:
         choices("model.partial_from", ranges.partial_from.get(config.model.name), config.model.partial_from)
     return found, first

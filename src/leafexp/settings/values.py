@@ -141,6 +141,8 @@ def check_values(config: "Config") -> None:
         expect(0 <= phase.epoch_share <= 1, f"{key}.epoch_share", "in [0, 1]", phase.epoch_share)
         factor = phase.learning_rate_factor
         expect(factor > 0, f"{key}.learning_rate_factor", "over 0", factor)
+        if phase.schedule is not None:
+            expect_choice(f"{key}.schedule", phase.schedule, SCHEDULES)
         expect_choice(f"{key}.batch_norm", phase.batch_norm, BATCH_NORM_POLICIES)
         momentum = phase.batch_norm_momentum
         number = isinstance(momentum, int | float) and 0 <= momentum < 1

@@ -21,7 +21,7 @@ from leafexp.training.costs import prefix_costs
 from leafexp.training.kernels import faster
 from leafexp.training.layer_code import Untold
 from leafexp.training.loss import Loss
-from leafexp.training.phases import PlannedPhase
+from leafexp.training.phases import Phase, PlannedPhase
 from leafexp.training.record import Record
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,14 @@ class Training:
     """How a network learns in each phase.
 
     Attributes:
-        make_optimizer: gives a new optimizer for a learning-rate factor and a number of epochs.
+        make_optimizer: gives a new optimizer for a phase and its number of epochs.
         batch_size: images an optimizer step.
         seed: of the order of images.
         loss: what is lowered.
         speed: how to compute it.
     """
 
-    make_optimizer: Callable[[float, int], keras.Optimizer]
+    make_optimizer: Callable[[Phase, int], keras.Optimizer]
     batch_size: int
     seed: int = 0
     loss: Loss = field(default_factory=Loss)
@@ -198,7 +198,7 @@ def _train_phase(
     learner, seen, loss, speed = part.model, part.seen, training.loss, training.speed
     begin, end = max(first, record.epochs), first + planned.epochs
     steps = steps_per_epoch(seen, training.batch_size)
-    optimizer = training.make_optimizer(planned.phase.learning_rate_factor, planned.epochs)
+    optimizer = training.make_optimizer(planned.phase, planned.epochs)
     # Decay is for what multiplies; scales and shifts of batch norm and biases are left out (He et al. 2019,
     # arXiv:1812.01187, section 3.2).
     optimizer.exclude_from_weight_decay([weight for weight in learner.trainable_weights if weight.ndim == 1])

@@ -23,6 +23,7 @@ class Phase:
             `inference` (they stay as they are).
         batch_norm_momentum: a number in [0, 1), `auto` (one epoch replaces 99 % of the old statistics), or None for
             the model's own: Keras's MobileNetV2 has 0.999, a half-life of 693 steps.
+        schedule: of the learning rate within the phase, in place of optimizer.schedule; None: that one.
     """
 
     learns: str = ALL
@@ -30,6 +31,7 @@ class Phase:
     learning_rate_factor: float = 1.0
     batch_norm: str = "train"
     batch_norm_momentum: Any = None
+    schedule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def plan(phases: Mapping[str, Phase], epochs: int, pretrained: bool, patience: i
     """The phases a run goes through, in order; their epochs add up to `epochs`, and the last one has the patience.
 
     Without pretrained weights there is nothing to warm up to or to protect, so the run goes straight to the last
-    phase, at the full learning rate.
+    phase, at the full learning rate and by the optimizer's schedule.
     """
     items = list(phases.items())
     last_name, last = items[-1]
     if not pretrained:
-        return [PlannedPhase(last_name, epochs, replace(last, learning_rate_factor=1.0), patience)]
+        return [PlannedPhase(last_name, epochs, replace(last, learning_rate_factor=1.0, schedule=None), patience)]
     planned = []
     left = epochs
     for name, phase in items[:-1]:
