@@ -153,7 +153,7 @@ def test_a_failing_cell_does_not_stop_the_others(study: Path, tmp_path: Path) ->
     assert "Sweep mixed of experiment leafexp: 1 trained, 1 failed." in done.stdout
     (failure,) = [line for line in done.stdout.splitlines() if line.startswith("optimizer.learning_rate=1e+30 ")]
     assert "The loss is no longer finite in epoch 1" in failure
-    assert "UserError: The loss is no longer finite" in Path(failure.split("  ")[-1].strip()).read_text()
+    assert "Diverged: The loss is no longer finite" in Path(failure.split("  ")[-1].strip()).read_text()
     assert "\n  CNN from scratch " in done.stdout
 
 
