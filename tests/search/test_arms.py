@@ -52,7 +52,7 @@ def test_what_an_arm_does_not_have_is_not_searched_for_it(search: SearchConfig) 
 
 
 def test_the_first_trial_has_the_settings_of_the_command_and_others_theirs(search: SearchConfig) -> None:
-    words = ["model=mnv2", "freeze=partial", "optimizer.learning_rate=0.05"]
+    words = ["model=mnv2", "freeze=partial", "freeze.phases.tune.schedule=constant", "optimizer.learning_rate=0.05"]
     (arm,) = arms(words, search)
     (first, *others) = arm.next_settings([], search)
     assert flat(vars(arm.trial_config(first, "x").optimizer)) == flat(vars(compose.check(words).optimizer))
@@ -67,7 +67,10 @@ def test_the_first_trial_has_the_settings_of_the_command_and_others_theirs(searc
 
 def accuracy(settings: dict[str, object]) -> float:
     return round(
-        0.9 - abs(float(str(settings[RATE])) - 0.003) * 20 + 0.02 * (settings["optimizer.schedule"] == "cosine"), 4
+        0.9
+        - abs(float(str(settings[RATE])) - 0.003) * 20
+        + 0.02 * (settings["freeze.phases.tune.schedule"] == "cosine"),
+        4,
     )
 
 
