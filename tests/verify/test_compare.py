@@ -101,3 +101,39 @@ def test_a_run_that_does_not_tell_its_processor_is_compared_bit_by_bit_only_if_i
     same = {names.IDENTITY: "1"}
     assert compare(tracked(older | same), tracked(TAGS | same)).other == []
     assert compare(tracked(older | same), tracked(TAGS | same | {names.THREADS: "1"})).other != []
+
+
+def test_where_ties_decide_when_patience_ends_training_the_epochs_of_both_are_compared() -> None:
+    longer, shorter = tracked(), elsewhere()
+    longer = replace(longer, metrics={**longer.metrics, names.EPOCHS_TRAINED: 2.0, names.OPTIMIZER_STEPS: 26.0})
+    ends = {names.EPOCHS_TRAINED: 1.0, names.OPTIMIZER_STEPS: 13.0}
+    shorter = replace(shorter, metrics={**shorter.metrics, **ends}, epochs=shorter.epochs.iloc[:1])
+    for one, other in ((longer, shorter), (replace(shorter, tags=TAGS), replace(longer, tags=shorter.tags))):
+        found = compare(one, other, patient=True)
+        assert found.equal
+        assert "epochs after 1, as patience ended one training there" in found.left_out
+        assert not compare(one, other).equal
+        assert not compare(one, replace(other, tags=TAGS), patient=True).equal
+    lacking = replace(longer, tags=shorter.tags, epochs=longer.epochs.iloc[:1])
+    assert not compare(longer, lacking, patient=True).equal
+
+
+def test_photos_from_elsewhere_are_compared_by_their_own_number() -> None:
+    def there(run: Tracked, accuracy: float, **tags: str) -> Tracked:
+        assert run.predictions is not None
+        metrics = {**run.metrics, names.EXTERNAL_IMAGES: 10_000.0, names.EXTERNAL_ACCURACY: accuracy}
+        tagged = {**run.tags, names.EXTERNAL_HASH: "ef", **tags}
+        return replace(run, tags=tagged, metrics=metrics, elsewhere=run.predictions.copy())
+
+    one = there(tracked(), 0.9)
+    assert compare(one, there(elsewhere(), 0.907)).equal
+    assert not compare(one, there(elsewhere(), 0.93)).equal
+    assert not compare(one, there(tracked(), 0.9, **{names.EXTERNAL_HASH: "gh"})).equal
+    again = there(tracked(), 0.9)
+    assert again.elsewhere is not None
+    assert compare(one, again).equal
+    again.elsewhere.loc[3, "probability_healthy"] = 0.7
+    assert [part.what for part in compare(one, again).parts if part.differences] == [
+        "predictions of 100 photos from elsewhere"
+    ]
+    assert not compare(replace(one, elsewhere=None), again).equal

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import yaml
 from leafexp import names
 from leafexp.runs.cell import train
 from leafexp.settings.compose import check
+from leafexp.training.phases import Phase
 from leafexp.verify.__main__ import main
 from tests.conftest import write_photos
 
@@ -24,13 +25,15 @@ pytestmark = pytest.mark.slow
 class Store:
     """A store with one run of one epoch on small photos, and the command that verifies it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *overrides: str, last_phase: Mapping[str, Phase] | None = None) -> None:
         self.folder = folder
         self.uri = f"sqlite:///{folder}/mlflow.db"
         write_photos(folder / "photos", {"blight": 24, "healthy": 24, "mold": 24})
         words = ["model=cnn", "model.network.filters=[4]", "model.network.dense_units=8", "data.image_size=32"]
         words += ["freeze=unfrozen", "data=folder", f"data.path={folder / 'photos'}", f"tracking.uri={self.uri}"]
-        self.run_id = train(check([*words, "epochs=1", "sweep=one"]), "python -m leafexp.train").run_id
+        config = check([*words, *overrides, "epochs=1", "sweep=one"])
+        config.freeze.phases |= last_phase or {}
+        self.run_id = train(config, "python -m leafexp.train").run_id
         (self.config,) = folder.glob(f"mlruns/**/{names.CONFIG_FILE}")
 
     def execute(self, command: str, *values: object) -> None:
@@ -125,5 +128,24 @@ def test_what_can_not_be_verified_is_said_in_two_lines_at_most(
     store.execute("update runs set status = 'KILLED'")
     assert "is not finished (killed), so there is nothing to compare with.\nTo finish it: python -m" in refused()
     client = mlflow.MlflowClient(store.uri)
+    client.set_tag(store.run_id, names.TRIAL, "tuned cnn_unfrozen 0")
+    assert "is a trial of a search (tuned cnn_unfrozen 0), and those are never tested." in refused()
     foreign = client.create_run(client.get_experiment_by_name("leafexp").experiment_id)
     assert "was not made by leafexp.train" in refused(run_id=foreign.info.run_id)
+
+
+def test_phases_in_their_order_and_photos_from_elsewhere_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photos(tmp_path / "field", {"healthy": 3, "mold": 4})
+    store = Store(tmp_path, f"data.external={tmp_path / 'field'}", last_phase={"early": Phase("head")})
+    settings = yaml.safe_load(store.config.read_text())
+    assert [*settings["freeze"]["phases"]] == ["head", "tune", "early"]
+    assert store.verify(monkeypatch) == 0
+    assert "predictions of 7 photos from elsewhere" in capsys.readouterr().out
+    # As MLflow sorts it: so it is in runs of earlier versions.
+    store.config.write_text(yaml.safe_dump(settings, sort_keys=True))
+    assert store.verify(monkeypatch) == 0
+    (tmp_path / "field" / "mold" / "leaf1_1.jpg").unlink()
+    assert store.verify(monkeypatch) == 2
+    assert "The photos of data.external (field) are not those of the run" in capsys.readouterr().err

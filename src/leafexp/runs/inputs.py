@@ -39,7 +39,7 @@ def read(config: "Config") -> Inputs:
     from leafexp.data.pixels import checksums
 
     catalog = read_catalog(config)
-    external = _read_external(config, catalog)
+    external = read_external(config, catalog)
     photos = catalog.assign(sha256=checksums(list(catalog["file"]))[0])
     return Inputs(catalog, photos, external, _weights_sha256(config, catalog["label"].nunique()))
 
@@ -80,7 +80,7 @@ def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun", tested
     return dataset
 
 
-def _read_external(config: "Config", catalog: "pd.DataFrame") -> "External | None":
+def read_external(config: "Config", catalog: "pd.DataFrame") -> "External | None":
     """The second test set, without reading its pixels; None without."""
     data = config.data
     if data.external is None:

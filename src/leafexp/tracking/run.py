@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.figure import Figure
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -207,7 +208,8 @@ class TrackedRun:
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Log the configuration as a YAML file."""
-        self.patiently(lambda: self._client.log_dict(self.run_id, dict(config), names.CONFIG_FILE))
+        # In its own order, that of phases included: MLflow's log_dict would sort it.
+        self.log_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), names.CONFIG_FILE)
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
         """Log metrics that a run has one value of; NaN says that one does not apply, and is left out."""

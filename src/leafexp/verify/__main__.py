@@ -78,7 +78,7 @@ def _verify(run_id: str, tracking_uri: str | None, data_path: str | None, no_cac
         again.check_inputs(tracked, config, client.tracking_uri)
         print(f"Training run {tracked.label} again: {counted(config.epochs, 'epoch')}.", flush=True)
         trained = again.train(tracked, config, Path(scratch))
-    comparison = compare(tracked, trained)
+    comparison = compare(tracked, trained, patient=config.trainer.patience is not None)
     print(_text(tracked, trained, comparison, time.monotonic() - begun))
     return EQUAL if comparison.equal else DIFFERS
 

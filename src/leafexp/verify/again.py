@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from leafexp import names
 from leafexp.data.dataset import prepare
+from leafexp.data.external import prepare as prepare_external
 from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 from leafexp.report.read.artifacts import read_texts
 from leafexp.report.read.store import open_client
 from leafexp.runs import cell
 from leafexp.runs.identity import weights_sha256
-from leafexp.runs.inputs import read_catalog
+from leafexp.runs.inputs import read_catalog, read_external
 from leafexp.settings.compose import recompose
 from leafexp.settings.schema import Config, TrackingConfig
 from leafexp.tracking.run import changes
@@ -63,7 +64,8 @@ def use_empty_cache(folder: Path) -> None:
 
 def check_inputs(run: Tracked, config: Config, tracking_uri: str) -> None:
     """Raise UserError where photos or pretrained weights are not those that the run had."""
-    dataset = prepare(read_catalog(config), config.data, int(config.cache_gb * 10**9))
+    catalog, cache_bytes = read_catalog(config), int(config.cache_gb * 10**9)
+    dataset = prepare(catalog, config.data, cache_bytes)
     if dataset.data_hash != run.tags.get(names.DATA_HASH):
         (listed,) = read_texts([run.artifacts], names.SPLIT_FILE, tracking_uri)
         if listed is None:
@@ -73,6 +75,13 @@ def check_inputs(run: Tracked, config: Config, tracking_uri: str) -> None:
             f"The photos are not those of the run ({changes(before, dataset.table.set_index('path')['sha256'])}).\n"
             "Put them back, or say where they lie with --data-path PATH."
         )
+    if external := read_external(config, catalog):
+        photos = prepare_external(external, dataset, config.data, cache_bytes)
+        if photos.data_hash != run.tags.get(names.EXTERNAL_HASH):
+            raise UserError(
+                f"The photos of data.external ({external.name}) are not those of the run, or have other labels.\n"
+                f"Put them back: {names.EXTERNAL_PREDICTIONS_FILE} of run {run.run_id} lists them."
+            )
     model, had = config.model, run.tags.get(names.WEIGHTS_SHA256)
     now = weights_sha256(model.weights, model.network, config.data.image_size) if model.weights else None
     if had and now and now != had:

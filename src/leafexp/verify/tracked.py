@@ -10,7 +10,7 @@ import yaml
 
 from leafexp import names
 from leafexp.errors import UserError
-from leafexp.report.read.artifacts import parse_predictions, read_texts
+from leafexp.report.read.artifacts import parse_phases, parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
 from leafexp.report.read.store import ask
 
@@ -29,6 +29,7 @@ class Tracked:
         epochs: a row an epoch (index from 1), a column an epoch metric; without times.
         predictions: of the test photos, a row each; None where the file can't be read.
         artifacts: the address of its files.
+        elsewhere: the predictions of a second test set, likewise; None also where there is none.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class Tracked:
     epochs: pd.DataFrame
     predictions: pd.DataFrame | None
     artifacts: str
+    elsewhere: pd.DataFrame | None = None
 
     @property
     def label(self) -> str:
@@ -69,6 +71,11 @@ def find(client: Any, run_id: str) -> Tracked:
     tags = run.data.tags
     if names.MODEL not in tags or names.FREEZE not in tags:
         raise UserError(f"Run {run.info.run_id} was not made by leafexp.train.")
+    if trial := tags.get(names.TRIAL):
+        raise UserError(
+            f"Run {run.info.run_id} is a trial of a search ({trial}), and those are never tested.\n"
+            "Verify a run that was trained with the chosen settings."
+        )
     if run.info.status != "FINISHED":
         raise UserError(
             f"Run {run.info.run_id} is not finished ({run.info.status.lower()}), so there is nothing to compare with.\n"
@@ -76,14 +83,18 @@ def find(client: Any, run_id: str) -> Tracked:
         )
     metrics = {names.without_section(name): value for name, value in run.data.metrics.items()}
     curves = ask(asked, read_curves, client=client, runs={run.info.run_id: run.data.metrics})[run.info.run_id]
-    texts = read_texts([run.info.artifact_uri], names.PREDICTIONS_FILE, client.tracking_uri)
+    predictions, elsewhere = (
+        parse_predictions(read_texts([run.info.artifact_uri], name, client.tracking_uri))[0]
+        for name in (names.PREDICTIONS_FILE, names.EXTERNAL_PREDICTIONS_FILE)
+    )
     return Tracked(
         run.info.run_id,
         {**tags, names.ROW: tags.get(names.ROW, run.info.run_name or "")},
         {name: value for name, value in metrics.items() if name not in names.EPOCH_METRICS and not names.takes(name)},
         curves[[name for name in curves if not names.takes(name)]],
-        parse_predictions(texts)[0],
+        predictions,
         run.info.artifact_uri,
+        elsewhere,
     )
 
 
@@ -103,4 +114,18 @@ def settings(run: Tracked, tracking_uri: str) -> dict[str, Any]:
             f"{names.CONFIG_FILE} of run {run.run_id} can't be read. "
             "If the store's folder was moved: python -m leafexp.relocate"
         )
-    return {key: value for key, value in found.items() if key != "tracking"}
+    (listed,) = read_texts([run.artifacts], names.PHASES_FILE, tracking_uri)
+    kept = {key: value for key, value in found.items() if key != "tracking"}
+    return {**kept, "freeze": _in_order(kept["freeze"], parse_phases(listed))} if "freeze" in kept else kept
+
+
+def _in_order(freeze: Any, trained: pd.DataFrame | None) -> Any:
+    """A strategy with its phases in the order of training: earlier versions tracked them sorted by name."""
+    if trained is None or not isinstance(freeze, dict) or not isinstance(freeze.get("phases"), dict):
+        return freeze
+    phases, order = freeze["phases"], list(trained["phase"])
+    if [name for name in phases if name in order] == order and [*phases][-1] == order[-1]:
+        return freeze
+    # Those that were left out came before the last.
+    ordered = [*(name for name in phases if name not in order), *(name for name in order if name in phases)]
+    return {**freeze, "phases": {name: phases[name] for name in ordered}}
