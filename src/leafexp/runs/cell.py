@@ -75,7 +75,8 @@ def train(
     with process.held(decided.sha256):
         while True:
             earlier = claim.look_up(store, decided.sha256)
-            if earlier.finished and not config.rerun:
+            # A trial that is finished is of a search whose folder was deleted: it is none of this one.
+            if earlier.finished and not config.rerun and not trial:
                 claim.join_sweep(store, earlier.finished, str(config.sweep), _tuned(config))
                 checkpoints.delete(earlier.finished.info.run_id)
                 reached = earlier.finished.data.metrics.get(names.in_section(names.TEST_ACCURACY), math.nan)
