@@ -111,6 +111,19 @@ def test_what_does_not_decide_makes_no_other_run(change: str) -> None:
     assert of(*SAME[change]) == of()
 
 
+def test_the_schedules_of_phases_decide_however_they_are_written() -> None:
+    cosine = of("freeze.phases.tune.schedule=cosine")
+    assert of("optimizer.schedule=cosine", "freeze.phases.head.schedule=constant") == cosine
+    assert of("optimizer.schedule=cosine", "freeze.phases.tune.schedule=constant") not in (cosine, of())
+    every = ("freeze.phases.head.schedule=cosine", "freeze.phases.tune.schedule=cosine")
+    assert of(*every) == of("optimizer.schedule=cosine") != cosine
+    assert of(*every, "optimizer.schedule=step", "optimizer.step_factor=0.5") == of(*every)
+    # From scratch there is one phase, by the optimizer's schedule.
+    scratch = ("model.weights=null",)
+    stepped = ("freeze.phases.tune.schedule=step", "optimizer.step_factor=0.5")
+    assert of(*scratch, *stepped) == of(*scratch)
+
+
 def test_what_decides_makes_another_run() -> None:
     found = {override: of(override) for override in OTHER}
     found |= {"nothing": of(), "weights": of(weights="v")}

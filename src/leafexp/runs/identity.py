@@ -15,7 +15,7 @@ import pandas as pd
 from leafexp.arithmetic import arithmetic
 from leafexp.cache.arrays import key_of, write_whole
 from leafexp.paths import cache_folder
-from leafexp.training.phases import plan
+from leafexp.training.phases import PlannedPhase, plan
 
 if TYPE_CHECKING:
     from leafexp.settings.schema import Config
@@ -93,7 +93,7 @@ def deciding(
         trial: of a search, which one it is: it is not tested, and so no run of the same settings.
     """
     data, trainer = asdict(config.data), asdict(config.trainer)
-    optimizer = asdict(config.optimizer)
+    optimizer = {**asdict(config.optimizer), "schedule": _schedules(config)[-1]}
     parts = {"validation", "test"} - set(photos.get("split", ()))
     shares = [f"{part}_share" for part in sorted(parts)]
     drawn = {name: data[name] for name in (shares if data["folds"] is None else ["folds", "fold"])}
@@ -127,24 +127,32 @@ def _photos(photos: pd.DataFrame) -> str:
 
 
 def _phases(config: "Config") -> Iterator[dict[str, Any]]:
-    for planned in plan(config.freeze.phases, config.epochs, config.model.weights is not None):
-        phase = asdict(planned.phase)
+    schedules = _schedules(config)
+    for planned, schedule in zip(_planned(config), schedules, strict=True):
+        phase = asdict(planned.phase) | {"schedule": schedule}
         rate = config.optimizer.learning_rate * phase.pop("learning_rate_factor")
         del phase["epoch_share"]
-        # Where it is the optimizer's, runs are those of before there was one of its own.
-        if phase["schedule"] in (None, config.optimizer.schedule):
+        # The last phase's stands with the optimizer: where all have it, runs are those of before a phase had its own.
+        if schedule == schedules[-1]:
             del phase["schedule"]
         if phase["batch_norm"] == "inference":
             del phase["batch_norm_momentum"]
         yield {**phase, "epochs": planned.epochs, "learning_rate": rate}
 
 
+def _planned(config: "Config") -> list[PlannedPhase]:
+    return plan(config.freeze.phases, config.epochs, config.model.weights is not None)
+
+
+def _schedules(config: "Config") -> list[str]:
+    """The schedule of each phase."""
+    return [planned.phase.schedule or config.optimizer.schedule for planned in _planned(config)]
+
+
 def _of_optimizer(config: "Config") -> set[str]:
     """The keys that count beside the phases' learning rates."""
-    schedules = {config.optimizer.schedule, *(phase.schedule for phase in config.freeze.phases.values())}
-    return {"keras", "schedule", "warmup_epochs", "clipnorm"} | (
-        {"step_epochs", "step_factor"} if "step" in schedules else set()
-    )
+    steps = {"step_epochs", "step_factor"} if "step" in _schedules(config) else set()
+    return {"keras", "schedule", "warmup_epochs", "clipnorm"} | steps
 
 
 def _set(values: Mapping[str, Any]) -> dict[str, Any]:
