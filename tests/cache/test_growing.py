@@ -14,7 +14,7 @@ import pytest
 
 from leafexp.cache import growing
 from leafexp.cache.growing import Grown, grow
-from leafexp.cache.room import CacheTooSmall
+from leafexp.cache.room import CacheTooSmall, by_last_use
 from leafexp.errors import UserError
 from leafexp.paths import cache_folder
 
@@ -98,6 +98,22 @@ def test_rows_that_do_not_fit_are_refused_and_its_own_rows_are_not_deleted_for_t
         grown([3, 4, 5, 6], max_bytes=room)
     assert grown([1, 2]).before == 2
     assert_right(first, [1, 2])
+
+
+def test_rows_that_others_needed_go_where_there_is_no_room_beside_them(caplog: pytest.LogCaptureFixture) -> None:
+    room = 4 * ROW_BYTES + 1000
+    asked: list[int] = []
+    grown([1, 2, 3], asked)  # by a process that has ended
+    found = grown([3, 4, 5, 6], asked, max_bytes=room)
+    assert_right(found, [3, 4, 5, 6])
+    assert (asked, found.before, len(found.made)) == ([1, 2, 3, 3, 4, 5, 6], 0, 4)
+    assert "Deleted from the cache to make room: 3 numbers." in caplog.text
+
+
+def test_an_array_is_there_while_its_files_are_replaced(folder: Path) -> None:
+    grown([1, 2])
+    (folder / "made.npy.unfinished").symlink_to("gone")  # listed, and renamed before it is looked at
+    assert [entry for _, _, entry in by_last_use()] == [folder]
 
 
 MAKER = """

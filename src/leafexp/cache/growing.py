@@ -1,6 +1,7 @@
 """Arrays on disk that grow: a row is made when a run first needs it, and runs after that share it."""
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -13,6 +14,8 @@ import numpy as np
 from leafexp.cache.arrays import is_in_use, locked, note_use, write_whole
 from leafexp.cache.room import ABOUT, CacheTooSmall, make_room, unfinished_of
 from leafexp.wording import GB, gigabytes
+
+log = logging.getLogger(__name__)
 
 _DATA = "array.bin"
 _MADE = "made.npy"
@@ -152,8 +155,10 @@ def grow(
         missing = wanted if made is None else np.setdiff1d(wanted, made["number"])
         before = 0 if made is None else len(made)
         if len(missing):
-            room = len(missing) * files.row_bytes
-            make_room(f"{len(missing)} {what}", room, max_bytes, lambda other: other == entry or is_in_use(other))
+            surplus = 0 if made is None or is_in_use(entry) else before + len(missing) - len(wanted)
+            if not _made_room(files, len(missing), surplus, max_bytes):
+                log.warning("Deleted from the cache to make room: %s %s. A larger cache_gb keeps more.", before, what)
+                made, missing, before = None, wanted, 0
             made = files.append(files.begin() if made is None else made, missing, make)
         assert made is not None
         # An empty file can't be mapped.
@@ -162,3 +167,35 @@ def grow(
         if len(made):
             note_use(entry, array)
         return Grown(array, made, before)
+
+
+def _made_room(files: _Entry, missing: int, surplus: int, max_bytes: int) -> bool:
+    """Make room for the missing rows beside those that are there; False where it is there only without them.
+
+    Rows that other runs needed can't be deleted alone: without this, they would keep a run from its own for ever.
+
+    Args:
+        files: the array.
+        missing: how many rows are to be made.
+        surplus: how many of those that are there are not wanted, and may go.
+        max_bytes: size of the whole cache.
+
+    Raises:
+        CacheTooSmall: there is no room either way.
+    """
+
+    def stays(other: Path) -> bool:
+        return other == files.folder or is_in_use(other)
+
+    what = f"{missing} {files.what}"
+    try:
+        make_room(what, missing * files.row_bytes, max_bytes, stays)
+    except CacheTooSmall as error:
+        if not surplus:
+            raise
+        try:
+            make_room(what, (missing - surplus) * files.row_bytes, max_bytes, stays)
+        except CacheTooSmall:
+            raise error from None
+        return False
+    return True

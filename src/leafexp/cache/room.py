@@ -131,5 +131,5 @@ def by_last_use() -> list[tuple[float, int, Path]]:
         entry = about.parent
         with contextlib.suppress(FileNotFoundError):  # deleted by another process meanwhile
             if not entry.suffix:
-                found.append((entry.stat().st_mtime, sum(file.stat().st_size for file in entry.iterdir()), entry))
+                found.append((entry.stat().st_mtime, sum(map(size_of, entry.iterdir())), entry))
     return sorted(found)
