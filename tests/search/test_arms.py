@@ -126,3 +126,17 @@ def test_a_wrong_key_or_value_is_named(words: list[str], said: str) -> None:
 def test_a_search_has_one_seed(search: SearchConfig) -> None:
     with pytest.raises(UserError, match="A search has one seed"):
         arms(["model=cnn", "seed=0,1"], search)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.folds=5", "A search takes no data.folds: folds test every photo, so none could be held out."),
+        ("data.external=.", "A search takes no data.external. Set it where"),
+        ("lever=none,patience", "A search takes no trainer.patience. Set it where"),
+    ],
+)
+def test_what_a_search_does_not_take_is_named(search: SearchConfig, word: str, said: str) -> None:
+    with pytest.raises(UserError) as raised:
+        arms(["model=cnn", word], search)
+    assert str(raised.value).startswith(said)

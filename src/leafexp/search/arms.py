@@ -81,7 +81,9 @@ def arms(overrides: Sequence[str], search: "SearchConfig") -> list[Arm]:
     configs = [check(words) for words in grid]
     if len({config.seed for config in configs}) > 1:
         raise UserError("A search has one seed; the chosen settings are then tested with others (search.test_seeds).")
-    for key in ("data.folds", "data.external", "trainer.patience"):
+    if any(config.data.folds is not None for config in configs):
+        raise UserError("A search takes no data.folds: folds test every photo, so none could be held out.")
+    for key in ("data.external", "trainer.patience"):
         if any(names.flat(asdict(config)).get(key) is not None for config in configs):
             raise UserError(f"A search takes no {key}. Set it where the chosen settings are trained and tested.")
     begins = max(_last_phase_begins(config) for config in configs)
