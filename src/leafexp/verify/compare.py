@@ -91,8 +91,8 @@ def compare(tracked: Tracked, again: Tracked, patient: bool = False) -> Comparis
     there, turned_there = _predictions(tracked.elsewhere, again.elsewhere, not other, " from elsewhere")
     trained = [run.metrics.get(names.EPOCHS_TRAINED, math.inf) for run in (tracked, again)]
     last = min(trained) if other and patient else math.inf
-    each = (run.epochs[run.epochs.index <= last] for run in (tracked, again))
-    epochs, epochs_left_out = _epochs(*each, same)
+    one, two = (run.epochs[run.epochs.index <= last] for run in (tracked, again))
+    epochs, epochs_left_out = _epochs(one, two, same)
     parts = [
         Part("hashes of split and weights", len(hashes), list(_differing_tags(hashes, tracked.tags, again.tags))),
         epochs,
