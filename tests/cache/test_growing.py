@@ -100,6 +100,21 @@ def test_rows_that_do_not_fit_are_refused_and_its_own_rows_are_not_deleted_for_t
     assert_right(first, [1, 2])
 
 
+def test_what_comes_before_the_first_row_counts_for_all_rows_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "_KEEP_SECONDS", 0.0)
+
+    def make(missing: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
+        time.sleep(0.2)  # as tracing a graph
+        for number in missing:
+            yield row(number)[None], 0.0
+
+    kind = (cache_folder() / "kind" / "a", "numbers")
+    grow(*kind, np.arange(3), (100,), np.float32, make, 10**6)
+    made = grow(*kind, np.arange(7), (100,), np.float32, make, 10**6).made["seconds"]
+    assert len(set(made[:3])) == len(set(made[3:])) == 1
+    assert made[:3].sum() > 0.2 < made[3:].sum()
+
+
 def test_rows_that_others_needed_go_where_there_is_no_room_beside_them(caplog: pytest.LogCaptureFixture) -> None:
     room = 4 * ROW_BYTES + 1000
     asked: list[int] = []

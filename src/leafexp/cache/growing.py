@@ -78,7 +78,7 @@ class _Entry:
 
     def append(self, made: np.ndarray, missing: np.ndarray, make: Make) -> np.ndarray:
         """Add the rows that are missing; returns what is then known of each row."""
-        kept = written = len(made)
+        kept = written = begun = len(made)
         made = np.concatenate([made, np.zeros(len(missing), _ROW)])
         made["number"][kept:] = missing
         try:
@@ -96,6 +96,8 @@ class _Entry:
                         file.flush()
                         os.fsync(file.fileno())
                         made["seconds"][kept:written] = (time.perf_counter() - started) / (written - kept)
+                        if written == len(made):  # what comes before the first row was for all of them
+                            made["seconds"][begun:] = made["seconds"][begun:].mean()
                         kept = written  # first, so that rows that count are never cut off below
                         self.keep(made[:kept])
                         started = time.perf_counter()
