@@ -97,9 +97,10 @@ def _every_fold(parsed: Sequence[Override], swept: Mapping[str, str], config: Co
         return None
     typed = axes.get("data.folds")
     folds = config.data.folds if typed else swept.get("data.folds", config.data.folds)
-    if folds in (None, "null"):
+    sweep = typed is not None and typed.is_sweep_override()
+    if folds in (None, "null") and not sweep:
         return None
-    if (typed and typed.is_sweep_override()) or not str(folds).isdecimal():
+    if sweep or not str(folds).isdecimal():
         raise UserError("data.folds takes one number: a command trains all of its folds. Give one command for each.")
     return f"data.fold={','.join(map(str, range(int(folds))))}"
 
