@@ -126,6 +126,13 @@ def test_a_replicate_that_lacks_a_fold_is_named_and_not_used() -> None:
     assert "Not used, as not every photo was tested: Simple_CNN, seed 1, lacks fold 3 of 5." in said
 
 
+def test_a_replicate_that_lacks_a_fold_is_named_with_the_setting_that_parts_it_from_others() -> None:
+    design = replace(DESIGN, arms=1)
+    runs = [run for views in ("1", "8") for run in folded_runs(design, **{"data.views": views})]
+    _, (found,) = whole_replicates(runs[:-1])
+    assert str(found) == f"{ARMS[0]}, data.views=8, seed 2, lacks fold 4 of 5"
+
+
 def test_a_store_of_folds_is_read_with_what_is_missing(track: Callable[..., tuple[Path, str]]) -> None:
     runs = folded_runs(Design(leaves=12, seeds=2, folds=3, arms=2))
     for number in (1, 2):
