@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from leafexp.report.__main__ import make_parser
-from leafexp.settings.compose import check, search
+from leafexp.settings.compose import cells, check, planned, search
 from tests.conftest import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
@@ -60,6 +60,19 @@ def test_every_command_shown_is_one_that_works(command: str, photos: Path, monke
         assert f"\n{words[1]}:" in (CHECKOUT / "Makefile").read_text()
     else:
         assert words in (["mlflow", "ui"], ["pip", "install", "-e", "."])
+
+
+def test_studies_have_as_many_runs_as_is_said() -> None:
+    told = {
+        experiment: re.findall(rf"experiment={experiment} .*: (\d+) (?:runs|networks)$", README, re.MULTILINE)
+        + re.findall(r"(\d+) runs\b", (CHECKOUT / "conf" / "experiment" / f"{experiment}.yaml").read_text())
+        for experiment in ("every_photo", "what_helps")
+    }
+    for experiment, numbers in told.items():
+        every_fold = planned([f"experiment={experiment}"])[1]
+        made = len(cells([f"experiment={experiment}", *([every_fold] if every_fold else [])]))
+        assert numbers, experiment
+        assert set(numbers) == {str(made)}, experiment
 
 
 def test_settings_shown_in_the_text_are_valid() -> None:

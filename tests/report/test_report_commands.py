@@ -74,6 +74,12 @@ def test_all_that_differs_from_the_defaults_is_in_it_whoever_set_it() -> None:
     assert read["data.group_pattern"] == r"^(\w+)_\d"
 
 
+def test_what_a_search_spent_on_one_arm_is_not_said_of_another() -> None:
+    spent = {"tuning.trials": "12", "tuning.epochs": "75", "tuning.seconds": "300.5"}
+    found = words([typed("experiment=tuned", "row=tuned_mnv2", params={**spent, "optimizer.learning_rate": "0.003"})])
+    assert found == ["data=plantvillage6", "optimizer.learning_rate=0.003"]
+
+
 def test_what_was_typed_is_taken_over_as_it_was_typed() -> None:
     overrides = ["data=leafsim", "epochs=3", "+optimizer.keras.clipnorm=1.0", "data.source.images=120", "seed=4"]
     run = typed("model=cnn", "freeze=unfrozen", "model.network.filters=[4]", "hydra/launcher=joblib", *overrides,

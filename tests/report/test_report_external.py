@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from golden import CLASSES, STUDY, study_run
 from PIL import Image
+from test_report_folds import folded_runs
 
 from leafexp import names
 from leafexp.report.evidence.intervals import accuracy
@@ -195,3 +196,40 @@ def test_predictions_that_do_not_give_the_accuracy_that_was_logged_have_no_inter
     (found,) = report_of([broken, *runs[1:]]).externals
     assert set(RIGHT) - set(found.accuracies) == {broken.row}
     assert plain(report_of([broken, *runs[1:]]).elsewhere[-1]).endswith("is right 99 times there, against 90.")
+
+
+def test_with_folds_each_network_is_tested_on_all_photos_from_elsewhere(tmp_path: Path) -> None:
+    runs = [
+        with_external(run, tmp_path, predictions(RIGHT[run.row], place), copies=5 + int(run.fold))
+        for place, run in enumerate(folded_runs())
+    ]
+    report = report_of(runs)
+    (found,) = report.externals
+    assert len(found.rows) == 4
+    for row in found.rows:
+        seen = found.accuracies[row.label]
+        assert (seen.networks, seen.predictions, seen.leaves) == (15, 15 * PHOTOS, LEAVES)
+        assert row.accuracy == pytest.approx(seen.value)
+        (own,) = [it for it in report.rows if it.label == row.label]
+        assert found.own[row.label] == pytest.approx(own.accuracy)
+    # A fold's networks did not learn from its own photos, so no network need have learned from all that are there.
+    begin = "Up to 9 photos from elsewhere (field) equal or nearly equal one that a network was trained or validated on"
+    assert any(plain(caveat.sentence).startswith(begin) for caveat in report.caveats)
+    page = make_page(report, "")
+    assert "Marks: mean of 15 networks. Lines: 95 % interval, for new leaves, seeds and partitions." in page
+    assert "What went wrong there: " in page
+
+
+def test_one_network_on_photos_from_elsewhere_says_nothing_of_new_seeds(tmp_path: Path) -> None:
+    page = make_page(report_of(study(tmp_path, seeds=1)), "")
+    figure = page[page.index('id="elsewhere-0"') :]
+    assert "with these weights" in figure[: figure.index("</figure>")]
+    assert "new seeds" not in figure[: figure.index("</figure>")]
+
+
+def test_two_second_test_sets_have_sections_of_their_own(tmp_path: Path) -> None:
+    runs = study(tmp_path, seeds=1)
+    other = [with_external(run, tmp_path, predictions(0.3, 5), "barn", "b" * 64) for run in runs[:2]]
+    page = make_page(report_of([*other, *runs[2:]]), "")
+    ids = re.findall(r'(?<= )id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))

@@ -126,6 +126,13 @@ def test_a_replicate_that_lacks_a_fold_is_named_and_not_used() -> None:
     assert "Not used, as not every photo was tested: Simple_CNN, seed 1, lacks fold 3 of 5." in said
 
 
+def test_a_replicate_that_lacks_a_fold_is_named_with_the_setting_that_parts_it_from_others() -> None:
+    design = replace(DESIGN, arms=1)
+    runs = [run for views in ("1", "8") for run in folded_runs(design, **{"data.views": views})]
+    _, (found,) = whole_replicates(runs[:-1])
+    assert str(found) == f"{ARMS[0]}, data.views=8, seed 2, lacks fold 4 of 5"
+
+
 def test_a_store_of_folds_is_read_with_what_is_missing(track: Callable[..., tuple[Path, str]]) -> None:
     runs = folded_runs(Design(leaves=12, seeds=2, folds=3, arms=2))
     for number in (1, 2):
@@ -158,6 +165,35 @@ def test_rows_of_other_folds_or_of_one_split_are_not_compared() -> None:
     assert {row.settings["data.folds"] for row in rows} == {"5", "3", "None"}
 
 
+def test_what_one_split_leaves_open_is_said_of_the_arms_that_have_one() -> None:
+    folded = folded_runs(replace(DESIGN, arms=1))
+    one, other = (
+        study_run("Simple_CNN", params={"data.split_seed": seed}, tags={names.TEST_HASH: f"test {seed}"})
+        for seed in ("0", "1")
+    )
+    single = "rests on one split of its photos. Another split would give other figures."
+    for runs, said in (
+        ([one], "Every network was tested on the same 1,519 photos. Another split would give other figures."),
+        ([one, other], f"Each arm {single}"),
+        ([*folded, one], f"The CNN from scratch {single}"),
+    ):
+        found = [plain(it.sentence) for it in report_of(runs).caveats if "nother split" in plain(it.sentence)]
+        assert found == [said]
+
+
+def test_the_audit_that_is_shown_is_said_to_be_of_its_own_split() -> None:
+    found = {"exact_duplicates": {"pairs": 1, "across_splits": 1, "other_label": 0}}
+    audit = {"audit": {**found, "near_duplicates": {"pairs": 0, "across_splits": 0, "other_label": 0}}}
+    folded, single = folded_runs(replace(DESIGN, arms=1)), [study_run("Simple_CNN")]
+    for runs, split in (
+        (folded, "a fold's split"),
+        ([*folded, *single], "a fold's split"),
+        ([*single, *folded], "the split"),
+    ):
+        said = " ".join(plain(caveat.sentence) for caveat in report_of(runs, **audit).caveats)
+        assert f"1 pair of equal photos lies on two sides of {split}, so" in said
+
+
 def test_networks_of_other_partitions_are_no_pairs() -> None:
     # Drawn after other random numbers, so that the partitions differ where seeds and folds are called alike.
     one, other = folded_runs(replace(DESIGN, arms=1)), folded_runs(replace(DESIGN, arms=2))[15:]
@@ -170,6 +206,19 @@ def test_networks_of_other_partitions_are_no_pairs() -> None:
 def test_seeds_on_one_partition_say_nothing_of_others() -> None:
     (row,) = make_rows(folded_runs(replace(DESIGN, arms=1), split_seed=7))
     assert holds_for(row) == "new leaves and seeds, on this partition"
+
+
+@pytest.mark.parametrize("others", [(), (7,), (None,)])
+def test_a_partition_that_is_set_to_one_of_the_seeds_is_one_row(others: tuple[int | None, ...]) -> None:
+    design = replace(DESIGN, arms=1)
+    runs = [run for split_seed in (0, *others) for run in folded_runs(design, split_seed)]
+    if None in others:  # that seed with its own partition is the same network
+        runs = [run for run in runs[5:]]
+    rows = make_rows(runs)
+    assert sum(len(row.runs) for row in rows) == len(runs)
+    assert sorted(row.partitions for row in rows) == ([1, 3] if None in others else [1] * len(rows))
+    assert len(rows) == 1 + len(others)
+    assert configurations_tried(runs).total() == len(rows)
 
 
 def test_a_photo_that_two_folds_test_makes_the_row_unusable() -> None:

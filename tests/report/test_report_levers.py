@@ -3,16 +3,22 @@
 from dataclasses import replace
 
 import pytest
+import yaml
 from golden import STUDY, study_run
 from test_report_say import report_on, several
 
+from leafexp import names
+from leafexp.paths import CONF_DIR
+from leafexp.report.evidence.comparisons import settings_varied
 from leafexp.report.read.collect import Run
+from leafexp.report.read.settings import defaults, same_value
 from leafexp.report.rows.budget import unequal
+from leafexp.report.rows.labels import _NO_LEVER
 from leafexp.report.rows.learning import at_epoch, curve, epochs
 from leafexp.report.rows.row import make_rows
 from leafexp.report.say.words import plain
 from leafexp.report.show.curves import phases_told
-from leafexp.report.show.terminal import on_terminal
+from leafexp.report.show.terminal import on_terminal, setting_of
 
 UNSET = {
     "trainer.class_weights": "None",
@@ -53,6 +59,41 @@ def test_each_lever_is_compared_with_the_arm_without_it_and_with_no_other() -> N
     assert "\nWith label smoothing 0.1: " in text
 
 
+def test_the_shipped_study_calls_each_row_by_its_arm_and_lever() -> None:
+    whole = yaml.safe_load((CONF_DIR / "experiment" / "what_helps.yaml").read_text())
+    levers = {}
+    for lever in whole["hydra"]["sweeper"]["params"]["lever"].split(","):
+        values = names.flat(yaml.safe_load((CONF_DIR / "lever" / f"{lever}.yaml").read_text()) or {})
+        levers[lever] = {key: str(value) for key, value in values.items()}
+    assert {"views8", "test_views8", "image160"} < levers.keys()
+    unset = {**UNSET, "data.views": "1", "data.test_views": "1", "data.fit": "squeeze"}
+    rows = make_rows([run for given in levers.values() for run in single({**unset, **given})])
+    arms = [row.name for row in rows if row.label in {line[0] for line in STUDY}]
+    assert sorted(arms) == ["CNN from scratch", "fine-tuned whole", "head only", "top fine-tuned"]
+    for arm in arms:
+        assert sum(row.name.startswith(f"{arm} (") for row in rows) == len(levers) - 1
+    pairs = settings_varied(rows)
+    assert pairs.keys() == {key for given in levers.values() for key in given}
+    for made in pairs.values():
+        assert {other.name for _, other in made} == {*arms}
+        assert len(made) == len(arms)
+
+
+def single(params: dict[str, str]) -> list[Run]:
+    return [study_run(line[0], params=params, with_predictions=False, **ALIKE) for line in STUDY]
+
+
+def test_what_goes_without_saying_is_what_ships() -> None:
+    for data in ("folder", "table", "leafsim"):
+        usual = defaults({"data.name": data, "optimizer.name": "adam"})
+        assert all(same_value(usual[key], value) for key, value in _NO_LEVER.items())
+
+
+def test_a_study_of_one_setting_says_its_usual_value_too() -> None:
+    report = report_on([run for size in ("128", "160") for run in single({"data.image_size": size})])
+    assert [setting_of(report, rows) for rows, _ in report.answers] == ["With 128 px", "With 160 px"]
+
+
 def test_runs_of_before_there_were_levers_are_the_arm_without_one() -> None:
     """A sweep that was begun with an earlier version goes on as one row."""
     from leafexp.report.read.settings import missing_settings
@@ -84,6 +125,11 @@ def test_networks_that_were_stopped_early_are_counted_as_they_were_trained() -> 
     assert list(curve(cnn).index) == [1, 2, 3, 4, 5]
     assert at_epoch(cnn, "val_accuracy", -1) == pytest.approx((0.8 + 0.85 + 0.8) / 3)
     assert phases_told(cnn, [(5, "all")]).endswith(" (the first network; patience ended others at other epochs)")
+
+
+def test_a_network_alone_has_no_others_that_patience_ended() -> None:
+    (row,) = make_rows([stopped(0, 5)])
+    assert phases_told(row, [(5, "all")]) == "5 epochs all layers at 0.001"
 
 
 def test_what_still_improved_when_patience_ended_it_lacked_patience_and_not_epochs() -> None:

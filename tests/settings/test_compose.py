@@ -32,6 +32,7 @@ MISTAKES = {
     ("data.fold=0",): "data.fold must be null where data.folds is not set; got 0.",
     ("data.folds=5", "data.fold=5"): "data.fold must be from 0 to 4; got 5.",
     ("data.folds=3,5",): "data.folds takes one number: a command trains all of its folds.",
+    ("data.folds=null,5",): "data.folds takes one number: a command trains all of its folds.",
     ("data=folder",): "data.path must be set with data=folder",
     ("data=folder", "data.path=/nowhere"): "data.path=/nowhere does not exist",
     ("data.group_pattern='['",): "not a regular expression",

@@ -96,10 +96,11 @@ def _every_fold(parsed: Sequence[Override], swept: Mapping[str, str], config: Co
     if "data.fold" in {*axes, *swept} or config.data.fold is not None:
         return None
     typed = axes.get("data.folds")
-    folds = config.data.folds if typed else swept.get("data.folds", config.data.folds)
-    if folds in (None, "null"):
+    several = typed is not None and typed.is_sweep_override()
+    folds = str(config.data.folds if typed else swept.get("data.folds", config.data.folds))
+    if folds in ("None", "null") and not several:
         return None
-    if (typed and typed.is_sweep_override()) or not str(folds).isdecimal():
+    if several or not folds.isdecimal():
         raise UserError("data.folds takes one number: a command trains all of its folds. Give one command for each.")
     return f"data.fold={','.join(map(str, range(int(folds))))}"
 

@@ -21,7 +21,7 @@ class External:
         photos: the hash of its photos.
         rows: the rows as tested there. Their accuracy, predictions and outcomes are those on these photos, and their
             networks are those that were tested on them.
-        own: the mean accuracy of the same networks on their own test photos, by the row's label.
+        own: the accuracy of the same networks on their own test photos, by the row's label.
     """
 
     name: str
@@ -45,10 +45,17 @@ class External:
         return sorted(known - set(tested["label"]))
 
     @property
-    def overlap(self) -> int:
-        """How many of its photos equal, or nearly equal, one that a network learned from; the most of any network."""
+    def overlaps(self) -> frozenset[int]:
+        """How many of its photos equal, or nearly equal, one that a network learned from: networks differ by split."""
         kinds = (names.EXTERNAL_EXACT_DUPLICATES, names.EXTERNAL_NEAR_DUPLICATES)
-        return max(round(sum(run.metrics.get(kind, 0) for kind in kinds)) for row in self.rows for run in row.runs)
+        return frozenset(
+            round(sum(run.metrics.get(kind, 0) for kind in kinds)) for row in self.rows for run in row.runs
+        )
+
+    @property
+    def overlap(self) -> int:
+        """The most of any network."""
+        return max(self.overlaps)
 
 
 def externals(rows: Sequence[Row]) -> tuple[External, ...]:
@@ -67,8 +74,8 @@ def externals(rows: Sequence[Row]) -> tuple[External, ...]:
         External(
             called[photos] if alike[called[photos]] == 1 else f"{called[photos]}, {photos[:8]}",
             photos,
-            tuple(Row(row.label, row.name, row.settings, _as_tested(runs)) for row, runs in found),
-            {row.label: sum(run.metrics[names.TEST_ACCURACY] for run in runs) / len(runs) for row, runs in found},
+            tuple(replace(row, runs=_as_tested(runs)) for row, runs in found),
+            {row.label: replace(row, runs=tuple(runs)).accuracy for row, runs in found},
         )
         for photos, found in tested.items()
     )
@@ -76,11 +83,9 @@ def externals(rows: Sequence[Row]) -> tuple[External, ...]:
 
 def _as_tested(runs: Sequence[Run]) -> tuple[Run, ...]:
     """The runs with what they reached and said on the second test set in place of their own test photos."""
-    return tuple(
-        replace(
-            run,
-            metrics={**run.metrics, names.TEST_ACCURACY: run.metrics[names.EXTERNAL_ACCURACY]},
-            predictions=run.external,
-        )
-        for run in runs
-    )
+    return tuple(replace(run, metrics=_there(run), predictions=run.external) for run in runs)
+
+
+def _there(run: Run) -> dict[str, float]:
+    reached, photos = run.metrics[names.EXTERNAL_ACCURACY], run.metrics.get(names.EXTERNAL_IMAGES, 0.0)
+    return {**run.metrics, names.TEST_ACCURACY: reached, names.TEST_IMAGES: photos}

@@ -18,7 +18,7 @@ from leafexp.overrides import scrubbed_command
 from leafexp.report.read.artifacts import parse_predictions, read_texts
 from leafexp.report.read.history import read_curves
 from leafexp.report.read.replicates import Incomplete, whole_replicates
-from leafexp.report.read.runs import Run
+from leafexp.report.read.runs import Run, shared_configurations
 from leafexp.report.read.settings import missing_settings
 from leafexp.report.read.store import ask, no_garbage_collection, open_client
 from leafexp.stores import scrubbed, shown
@@ -172,7 +172,9 @@ def _audit(runs: Sequence[Run], finished: Sequence[Run]) -> tuple[dict[str, Any]
 
 def configurations_tried(runs: Iterable[Run]) -> Counter[tuple[str, ...]]:
     """How many configurations of each arm (row, weights, photos) were trained to the end, seeds and folds aside."""
-    tried = {(_arm(run), tuple(sorted(run.shared_configuration.items()))) for run in runs if run.reported}
+    runs = [run for run in runs if run.reported]
+    shared = shared_configurations(runs)
+    tried = {(_arm(run), tuple(sorted(one.items()))) for run, one in zip(runs, shared, strict=True)}
     return Counter(arm for arm, _ in tried)
 
 

@@ -1,6 +1,7 @@
 """A run as the tracking store holds it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -78,12 +79,20 @@ class Run:
         fold = self.params.get("data.fold", "None")
         return "" if fold == "None" else fold
 
-    @property
-    def shared_configuration(self) -> dict[str, str]:
-        """Its configuration without what parts the networks of a row: seed, fold, and the partition that follows."""
-        follows = self.fold and self.params.get("data.split_seed") == self.params.get("seed")
+
+def shared_configurations(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Of each run its configuration without what parts the networks of a row: seed, fold, partition that follows."""
+    drawn = [(run.params.get("seed"), run.params.get("data.split_seed")) if run.fold else None for run in runs]
+    known = [pair for pair in drawn if pair]
+    # A partition that was set may be called like one of its seeds.
+    was_set = {partition for seed, partition in known if seed != partition}
+    follow = not was_set or bool({partition for seed, partition in known if seed == partition} - was_set)
+    found = []
+    for run, pair in zip(runs, drawn, strict=True):
+        follows = follow and pair is not None and pair[0] == pair[1]
         own = {"seed", "data.fold", *(["data.split_seed"] if follows else [])}
-        return {key: value for key, value in self.configuration.items() if key not in own}
+        found.append({key: value for key, value in run.configuration.items() if key not in own})
+    return found
 
 
 def number(text: str) -> float:

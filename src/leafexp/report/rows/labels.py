@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from leafexp import names
-from leafexp.report.read.runs import Run
+from leafexp.report.read.runs import Run, shared_configurations
 
 # What parts runs whose configuration is the same.
 IDENTITIES: dict[str, Callable[[Run], str]] = {
@@ -52,6 +52,7 @@ _NO_LEVER = {
     "trainer.label_smoothing": "0.0",
     "trainer.patience": "None",
     "optimizer.clipnorm": "None",
+    "data.image_size": "128",
     "data.fit": "squeeze",
     "data.views": "1",
     "data.test_views": "1",
@@ -116,7 +117,7 @@ def distinguishing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
     `freeze`, `optimizer`, ...) a key is shown only among runs that share the group's name and yet differ in the key,
     as `model.weights` does among rows of one model (there the rows from random weights carry it).
     """
-    configurations = [run.shared_configuration for run in runs]
+    configurations = shared_configurations(runs)
     keys = {key for configuration in configurations for key in configuration}
     settings: list[dict[str, str]] = [{} for _ in runs]
     told: list[list[str]] = []

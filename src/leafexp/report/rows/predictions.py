@@ -34,7 +34,7 @@ def outcomes(predictions: pd.DataFrame, runs: Sequence[Run]) -> Outcomes | None:
     """Which network was right on which photo.
 
     None where a photo is named twice for a network, has two labels, or where the predictions don't give the accuracy
-    that was logged; of folds also where a photo is not tested once by those of each seed.
+    that was logged; of folds also where a photo is tested neither by all nor once by those of each seed.
     """
     photos, paths = pd.factorize(predictions["path"], sort=True)
     network = predictions["network"].to_numpy()
@@ -45,7 +45,8 @@ def outcomes(predictions: pd.DataFrame, runs: Sequence[Run]) -> Outcomes | None:
     logged = np.array([run.metrics.get(names.TEST_ACCURACY, np.nan) for run in runs])
     if not (np.abs(np.nanmean(right, axis=1) - logged) <= _ROUNDING).all():
         return None
-    if any(run.fold for run in runs) and not _once_a_seed(np.isfinite(right), runs):
+    tested_by = np.isfinite(right)
+    if any(run.fold for run in runs) and not (tested_by.all() or _once_a_seed(tested_by, runs)):
         return None
     first = np.unique(photos, return_index=True)[1]
     labels = predictions["label"].to_numpy()[first]

@@ -43,7 +43,7 @@ def caveats(
 ) -> tuple[Caveat, ...]:
     """Every caveat that holds for these rows, the gravest first."""
     found = [
-        *_audited(selection.audit or {}, "a fold's split" if any(row.folded for row in rows) else "the split"),
+        *_audited(selection.audit or {}, "a fold's split" if selection.finished[0].fold else "the split"),
         *_photos(rows),
         *_largest_class(rows),
         *_networks(comparisons),
@@ -163,13 +163,15 @@ def _leaves(rows: Sequence[Row]) -> Iterable[Caveat]:
     what = "photos" if leaves == len(seen.paths) else "leaves"
     if leaves < FEW_LEAVES:
         yield Caveat(68, say(f"The test has only {leaves} {what}; each interval rests on them."))
-    if not any(row.folded for row in rows):
-        yield Caveat(
-            52,
-            say(
-                f"Every network was tested on the same {count(leaves)} {what}. Another split would give other figures."
-            ),
-        )
+    if single := [row for row in rows if not row.folded]:
+        parts: list[Part] = [f"Every network was tested on the same {count(leaves)} {what}"]
+        if len(groups_to_compare(rows)) > 1:
+            rest = "rests on one split of its" if len(single) == 1 else "rest on one split of their"
+            parts = (
+                ["Each arm rests on one split of its"] if len(single) == len(rows) else [*listed(single), f" {rest}"]
+            )
+            parts.append(" photos")
+        yield Caveat(52, say(parts, ". Another split would give other figures."))
     elif all(len(row.seeds) == 1 for row in rows):
         yield Caveat(
             52,
@@ -211,11 +213,12 @@ def _elsewhere(externals: Sequence[External], rows: Sequence[Row]) -> Iterable[C
     """What a reader must know of photos from elsewhere."""
     for found in externals:
         if found.overlap:
+            begin, one = ("", "one that was") if len(found.overlaps) == 1 else ("up to ", "one that a network was")
             yield Caveat(
                 78,
                 say(
-                    f"{counted(found.overlap, 'photo')} from elsewhere ({found.name}) {_equal(found.overlap)} one that "
-                    "was trained or validated on, so the accuracy there looks better than it is."
+                    f"{begin}{counted(found.overlap, 'photo')} from elsewhere ({found.name}) {_equal(found.overlap)} "
+                    f"{one} trained or validated on, so the accuracy there looks better than it is."
                 ),
             )
         if found.absent:

@@ -13,7 +13,7 @@ from leafexp.report.say.words import Code, Part
 
 # What a command says itself, or what has no part in a result. What an experiment or a row set is among the parameters.
 _NOT_TAKEN_OVER = ("model", "freeze", "row", "experiment", "seed", "data.fold", "sweep", "rerun", "cache_gb")
-_NOT_TAKEN_OVER_BELOW = ("freeze.", "tracking.", "hydra.", "hydra/")
+_NOT_TAKEN_OVER_BELOW = ("freeze.", "tuning.", "tracking.", "hydra.", "hydra/")
 _DEFAULT_EXPERIMENT = "leafexp"
 
 

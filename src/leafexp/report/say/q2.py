@@ -81,8 +81,8 @@ def _prefix(pretrained: Sequence[Row]) -> list[Sentence]:
     spent = [(f"{duration(timing.frozen_layers(row))} for ", row) for row in known]
     return [
         say(
-            "A layer that never learns gives the same output in every epoch. So its output is computed once and "
-            "kept, and the epochs train what is left."
+            "A layer that never learns gives the same output whenever it sees the same image. So its output is "
+            "computed once and kept, and the epochs train what is left."
         ),
         say(
             "One pass of the training photos through the frozen layers takes ",

@@ -124,6 +124,6 @@ def phases_told(row: Row, parts: Sequence[tuple[float, str]]) -> str:
         before = rates[rates.index <= end]
         at = f" at {rate(float(before.iloc[-1]))}" if len(before) else ""
         told.append(f"{counted(epochs, 'epoch')} {layers}{at}")
-    if any(map(stopped_early, row.runs)):
+    if any(map(stopped_early, row.runs)) and len({len(run.curves) for run in row.runs}) > 1:
         told[-1] = f"{told[-1]} (the first network; patience ended others at other epochs)"
     return ", then ".join(told)

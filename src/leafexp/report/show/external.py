@@ -7,6 +7,7 @@ from leafexp.report.evidence.external import External
 from leafexp.report.rows.row import Row
 from leafexp.report.say.external import headline
 from leafexp.report.say.words import Sentence, percent, rounded
+from leafexp.report.show.details import accuracy_caption
 from leafexp.report.show.gallery import Photo, mistakes
 
 
@@ -17,6 +18,7 @@ class Section:
     Attributes:
         found: what the rows reached there.
         said: the headline.
+        caption: what the marks and lines of its figure are.
         lines: a row, its accuracy there, the interval, its own accuracy, the points between them, its networks.
         largest: the share of its largest class; empty where that can't be read.
         photos: those that most networks got wrong, with their pictures.
@@ -25,6 +27,7 @@ class Section:
 
     found: External
     said: tuple[Sentence, ...]
+    caption: str
     lines: list[tuple[Row, str, str, str, str, int]]
     largest: str
     photos: list[Photo]
@@ -36,7 +39,9 @@ def section(found: External, chosen: Sequence[Row], tracking_uri: str) -> Sectio
     photos, wrong = mistakes(found.rows, tracking_uri)
     tested = next((row.tested for row in found.rows if row.tested is not None), None)
     largest = "" if tested is None else percent(float(tested["label"].value_counts(normalize=True).iloc[0]))
-    return Section(found, headline(found, chosen), [_line(row, found) for row in found.rows], largest, photos, wrong)
+    caption = accuracy_caption(found.rows)
+    lines = [_line(row, found) for row in found.rows]
+    return Section(found, headline(found, chosen), caption, lines, largest, photos, wrong)
 
 
 def _line(row: Row, found: External) -> tuple[Row, str, str, str, str, int]:

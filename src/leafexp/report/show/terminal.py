@@ -89,7 +89,8 @@ def about(report: Report) -> str:
 def setting_of(report: Report, rows: Sequence[Row]) -> str:
     """What the rows of a group have in common and other groups have not: `With 8 photos a class`."""
     varied = {key: rows[0].settings[key] for key in varied_settings(report.rows) if key in rows[0].settings}
-    said = [in_short(*item) for item in told(varied).items()] or ["no lever"]
+    # One setting says its usual value too; of several, those that are as usual go without saying.
+    said = [in_short(*item) for item in (varied if len(varied) == 1 else told(varied)).items()] or ["no lever"]
     return capital("with " + ", ".join(said)) if varied else about_photos(rows[0])
 
 
