@@ -181,6 +181,17 @@ def test_what_one_split_leaves_open_is_said_of_the_arms_that_have_one() -> None:
         assert found == [said]
 
 
+def test_arms_that_the_study_does_not_compare_are_not_said_to_lack_networks_or_photos() -> None:
+    cnn = [run for run in folded_runs() if run.row == "Simple_CNN"]
+    tags = {names.MODEL: "mnv2", names.ROW: "MobileNetV2"}
+    other = [replace(run, tags={**run.tags, **tags}, params={**run.params, "model.name": "mnv2"}) for run in cnn]
+    report = report_of([*cnn, *other])
+    assert [len(row.runs) for row in report.rows] == [15, 15]
+    page = make_page(report, "")
+    assert "three networks of each of two arms" not in page
+    assert "nothing to compare on the same photos" not in page
+
+
 def test_the_audit_that_is_shown_is_said_to_be_of_its_own_split() -> None:
     found = {"exact_duplicates": {"pairs": 1, "across_splits": 1, "other_label": 0}}
     audit = {"audit": {**found, "near_duplicates": {"pairs": 0, "across_splits": 0, "other_label": 0}}}
