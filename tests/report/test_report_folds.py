@@ -150,6 +150,17 @@ def test_a_store_of_folds_is_read_with_what_is_missing(track: Callable[..., tupl
         collect(uri, experiment, "alone")
 
 
+def test_photos_from_elsewhere_of_a_replicate_that_is_not_whole_are_not_those_of_older_runs(
+    track: Callable[..., tuple[Path, str]],
+) -> None:
+    runs = folded_runs(Design(leaves=12, seeds=2, folds=3, arms=1))
+    there = {names.EXTERNAL: "field", names.EXTERNAL_HASH: "f" * 64}
+    store, experiment = track([*runs[:3], replace(runs[3], tags={**runs[3].tags, **there})])
+    found = collect(str(store), experiment, "latest")
+    assert len(found.finished) == 3 and len(found.incomplete) == 1
+    assert not any("Only older runs" in note for note in found.notes)
+
+
 def test_rows_of_other_folds_or_of_one_split_are_not_compared() -> None:
     five, three = folded_runs(), folded_runs(replace(DESIGN, folds=3))
     single = [
