@@ -192,6 +192,18 @@ def test_what_one_split_leaves_open_is_said_of_the_arms_that_have_one() -> None:
         assert found == [said]
 
 
+def test_leaves_are_counted_for_each_set_of_photos() -> None:
+    few = folded_runs(replace(DESIGN, arms=1, leaves=30))
+    unknown = [study_run("Simple_CNN", seed=seed) for seed in range(3)]
+    for runs in ([*few, *unknown], [*unknown, *few]):
+        said = [plain(caveat.sentence) for caveat in report_of(runs).caveats]
+        assert "The test of fine-tuned whole has only 30 leaves; each interval rests on them." in said
+        assert any(it.startswith("No two photos of the CNN from scratch are known to show the same") for it in said)
+    said = [plain(caveat.sentence) for caveat in report_of(few).caveats]
+    assert "The test has only 30 leaves; each interval rests on them." in said
+    assert not any(it.startswith("No two photos") for it in said)
+
+
 def test_arms_that_the_study_does_not_compare_are_not_said_to_lack_networks_or_photos() -> None:
     cnn = [run for run in folded_runs() if run.row == "Simple_CNN"]
     tags = {names.MODEL: "mnv2", names.ROW: "MobileNetV2"}
