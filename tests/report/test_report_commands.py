@@ -80,6 +80,13 @@ def test_what_a_search_spent_on_one_arm_is_not_said_of_another() -> None:
     assert found == ["data=plantvillage6", "optimizer.learning_rate=0.003"]
 
 
+def test_what_a_lever_set_is_said_once() -> None:
+    assert words([typed("lever=patience", params={"trainer.patience": "3"})]) == [
+        "data=plantvillage6",
+        "trainer.patience=3",
+    ]
+
+
 def test_what_was_typed_is_taken_over_as_it_was_typed() -> None:
     overrides = ["data=leafsim", "epochs=3", "+optimizer.keras.clipnorm=1.0", "data.source.images=120", "seed=4"]
     run = typed("model=cnn", "freeze=unfrozen", "model.network.filters=[4]", "hydra/launcher=joblib", *overrides,

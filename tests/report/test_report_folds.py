@@ -150,6 +150,17 @@ def test_a_store_of_folds_is_read_with_what_is_missing(track: Callable[..., tupl
         collect(uri, experiment, "alone")
 
 
+def test_photos_from_elsewhere_of_a_replicate_that_is_not_whole_are_not_those_of_older_runs(
+    track: Callable[..., tuple[Path, str]],
+) -> None:
+    runs = folded_runs(Design(leaves=12, seeds=2, folds=3, arms=1))
+    there = {names.EXTERNAL: "field", names.EXTERNAL_HASH: "f" * 64}
+    store, experiment = track([*runs[:3], replace(runs[3], tags={**runs[3].tags, **there})])
+    found = collect(str(store), experiment, "latest")
+    assert len(found.finished) == 3 and len(found.incomplete) == 1
+    assert not any("Only older runs" in note for note in found.notes)
+
+
 def test_rows_of_other_folds_or_of_one_split_are_not_compared() -> None:
     five, three = folded_runs(), folded_runs(replace(DESIGN, folds=3))
     single = [
@@ -179,6 +190,29 @@ def test_what_one_split_leaves_open_is_said_of_the_arms_that_have_one() -> None:
     ):
         found = [plain(it.sentence) for it in report_of(runs).caveats if "nother split" in plain(it.sentence)]
         assert found == [said]
+
+
+def test_leaves_are_counted_for_each_set_of_photos() -> None:
+    few = folded_runs(replace(DESIGN, arms=1, leaves=30))
+    unknown = [study_run("Simple_CNN", seed=seed) for seed in range(3)]
+    for runs in ([*few, *unknown], [*unknown, *few]):
+        said = [plain(caveat.sentence) for caveat in report_of(runs).caveats]
+        assert "The test of fine-tuned whole has only 30 leaves; each interval rests on them." in said
+        assert any(it.startswith("No two photos of the CNN from scratch are known to show the same") for it in said)
+    said = [plain(caveat.sentence) for caveat in report_of(few).caveats]
+    assert "The test has only 30 leaves; each interval rests on them." in said
+    assert not any(it.startswith("No two photos") for it in said)
+
+
+def test_arms_that_the_study_does_not_compare_are_not_said_to_lack_networks_or_photos() -> None:
+    cnn = [run for run in folded_runs() if run.row == "Simple_CNN"]
+    tags = {names.MODEL: "mnv2", names.ROW: "MobileNetV2"}
+    other = [replace(run, tags={**run.tags, **tags}, params={**run.params, "model.name": "mnv2"}) for run in cnn]
+    report = report_of([*cnn, *other])
+    assert [len(row.runs) for row in report.rows] == [15, 15]
+    page = make_page(report, "")
+    assert "three networks of each of two arms" not in page
+    assert "nothing to compare on the same photos" not in page
 
 
 def test_the_audit_that_is_shown_is_said_to_be_of_its_own_split() -> None:

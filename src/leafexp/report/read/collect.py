@@ -75,12 +75,12 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
             "Make some: python -m leafexp.train -m model=cnn"
         )
     chosen, shown, notes = choose_sweep(runs, experiment, sweep)
-    finished, repeated = newest_of_each(run for run in chosen if run.reported)
-    if not finished:
+    newest, repeated = newest_of_each(run for run in chosen if run.reported)
+    if not newest:
         raise UserError(_nothing_finished(f"Sweep {shown!r}", chosen))
-    done = [run.configuration for run in finished]
+    done = [run.configuration for run in newest]
     unfinished = [run for run in chosen if not run.reported and run.configuration not in done]
-    finished, incomplete = whole_replicates(finished)
+    finished, incomplete = whole_replicates(newest)
     if not finished:
         raise UserError(f"No replicate of folds is complete yet: {'; '.join(map(str, incomplete[:3]))}.")
     others = len({name for run in runs for name in run.sweeps} - {name for run in chosen for name in run.sweeps})
@@ -90,7 +90,7 @@ def collect(tracking_uri: str, experiment: str, sweep: str) -> Selection:
     audit, unread = _audit(runs, finished)
     notes += [
         *_left_out(foreign, repeated, trials),
-        *_not_shown_elsewhere(chosen, finished),
+        *_not_shown_elsewhere(chosen, newest),
         *_remarks(finished),
         *(["The audit of these photos can't be read, so what it found is not said."] if unread else []),
     ]
@@ -112,9 +112,9 @@ def _left_out(foreign: int, repeated: int, trials: int) -> list[str]:
     return notes
 
 
-def _not_shown_elsewhere(chosen: Iterable[Run], finished: Iterable[Run]) -> list[str]:
+def _not_shown_elsewhere(chosen: Iterable[Run], newest: Iterable[Run]) -> list[str]:
     """Second test sets of older runs alone, which are left out with these."""
-    shown_photos = {run.tags.get(names.EXTERNAL_HASH) for run in finished}
+    shown_photos = {run.tags.get(names.EXTERNAL_HASH) for run in newest}
     lost = {run.tags.get(names.EXTERNAL, "?") for run in chosen if run.reported and names.EXTERNAL_HASH in run.tags
             and run.tags[names.EXTERNAL_HASH] not in shown_photos}  # fmt: skip
     return [f"Only older runs were tested on these photos from elsewhere: {', '.join(sorted(lost))}."] if lost else []

@@ -148,21 +148,28 @@ def _learning(rows: Sequence[Row]) -> Iterable[Caveat]:
 
 
 def _leaves(rows: Sequence[Row]) -> Iterable[Caveat]:
-    seen = next((row.outcomes for row in rows if row.outcomes is not None), None)
-    if seen is None:
+    groups = groups_to_compare(rows)
+    known = [(group, next((row.outcomes for row in group if row.outcomes is not None), None)) for group in groups]
+    sizes = [(group, len(set(seen.leaves.tolist())), len(seen.paths)) for group, seen in known if seen is not None]
+    if not sizes:
         return
-    leaves = len(set(seen.leaves.tolist()))
-    if leaves == len(seen.paths):
+    if alone := [group for group, leaves, photos in sizes if leaves == photos]:
+        of = [] if len(alone) == len(sizes) else [" of ", *listed([row for group in alone for row in group])]
         yield Caveat(
             65,
             say(
-                "No two photos are known to show the same leaf. If some do, the test is easier than it looks and the "
-                "intervals are too narrow."
+                "No two photos",
+                of,
+                " are known to show the same leaf. If some do, the test is easier than it looks and the intervals are "
+                "too narrow.",
             ),
         )
-    what = "photos" if leaves == len(seen.paths) else "leaves"
-    if leaves < FEW_LEAVES:
-        yield Caveat(68, say(f"The test has only {leaves} {what}; each interval rests on them."))
+    for group, leaves, photos in sizes:
+        what = "photos" if leaves == photos else "leaves"
+        of = [] if len(groups) == 1 else [" of ", *listed(group)]
+        if leaves < FEW_LEAVES:
+            yield Caveat(68, say("The test", of, f" has only {leaves} {what}; each interval rests on them."))
+    leaves, what = sizes[0][1], "photos" if sizes[0][1] == sizes[0][2] else "leaves"
     if single := [row for row in rows if not row.folded]:
         parts: list[Part] = [f"Every network was tested on the same {count(leaves)} {what}"]
         if len(groups_to_compare(rows)) > 1:

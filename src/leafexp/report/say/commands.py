@@ -11,8 +11,8 @@ from leafexp.report.read.settings import GROUPS, defaults, same_value
 from leafexp.report.rows.row import Row
 from leafexp.report.say.words import Code, Part
 
-# What a command says itself, or what has no part in a result. What an experiment or a row set is among the parameters.
-_NOT_TAKEN_OVER = ("model", "freeze", "row", "experiment", "seed", "data.fold", "sweep", "rerun", "cache_gb")
+# What a command says itself, or has no part in a result. What an experiment, row or lever set is among the parameters.
+_NOT_TAKEN_OVER = ("model", "freeze", "row", "experiment", "lever", "seed", "data.fold", "sweep", "rerun", "cache_gb")
 _NOT_TAKEN_OVER_BELOW = ("freeze.", "tuning.", "tracking.", "hydra.", "hydra/")
 _DEFAULT_EXPERIMENT = "leafexp"
 

@@ -45,7 +45,9 @@ def how_they_learned(rows: Sequence[Row]) -> Question:
 
 
 def _lead(comparisons: Sequence[Comparison], found: Answer) -> Sentence:
-    item = gap(found.best[0], found.best[1], comparisons) if len(found.best) > 1 else None
+    if len(found.best) < 2:
+        return say("It can't be said: it takes a pretrained network and one trained from scratch.")
+    item = gap(found.best[0], found.best[1], comparisons)
     if item is None:
         return say("It can't be said: there is nothing to compare on the same photos.")
     if item.decided:
