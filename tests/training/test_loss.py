@@ -1,6 +1,7 @@
 """Class weights and smoothed labels: what training lowers, and that validation is measured as ever."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 
 from leafexp import names
 from leafexp.data.dataset import Dataset
-from leafexp.training.fit import Fit, Training, fit
+from leafexp.training.fit import Fit, Speed, Training, fit
 from leafexp.training.loss import Loss, balanced
+from leafexp.training.optimizer import Adam
 from leafexp.training.phases import Phase, plan
 from leafexp.training.record import Record
-from tests.training.test_fit import HEAD_THEN, small_model
+from tests.training.test_fit import HEAD_THEN, assert_identical, small_model
 
 
 @pytest.fixture
@@ -78,3 +80,20 @@ def test_weights_of_classes_that_are_equal_change_nothing_and_others_do(dataset:
 
     np.testing.assert_allclose(losses(dataset, Loss("balanced")), losses(dataset, Loss()), rtol=1e-5)
     assert not np.allclose(losses(uneven, Loss("balanced")), losses(uneven, Loss()), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_levers_and_views_with_features_computed_once_change_no_bit(
+    uneven: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    planned = plan(HEAD_THEN | {"tune": Phase("head")}, 6, pretrained=True, patience=1)
+
+    def levered(cache_prefix: bool) -> tuple[keras.Model, Fit]:
+        model, speed = small_model(), Speed(cache_prefix=cache_prefix)
+        training = Training(lambda _, __: Adam(0.05, clipnorm=1.0), 10, 3, Loss("balanced", 0.1), speed)
+        return model, fit(model, planned, replace(uneven, views=8), training, Record())
+
+    whole, made = levered(False), levered(True)
+    assert (made[1].phases["cached_layers"] > 0).all()
+    assert_identical(whole, made)

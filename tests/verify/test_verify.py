@@ -11,11 +11,14 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
+from tqdm import tqdm
 
 from leafexp import names
+from leafexp.paths import cache_folder
 from leafexp.runs.cell import train
 from leafexp.settings.compose import check
 from leafexp.training.phases import Phase
+from leafexp.verify import again
 from leafexp.verify.__main__ import main
 from tests.conftest import write_photos
 
@@ -132,6 +135,17 @@ def test_what_can_not_be_verified_is_said_in_two_lines_at_most(
     assert "is a trial of a search (tuned cnn_unfrozen 0), and those are never tested." in refused()
     foreign = client.create_run(client.get_experiment_by_name("leafexp").experiment_id)
     assert "was not made by leafexp.train" in refused(run_id=foreign.info.run_id)
+
+
+def test_what_is_cut_off_leaves_no_checkpoint(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting(tqdm):
+        def update(self, _: float | None = 1) -> bool | None:
+            assert list(cache_folder().glob("checkpoints/*.npz"))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(again, "tqdm", Interrupting)
+    assert store.verify(monkeypatch) == 130
+    assert not list(cache_folder().glob("checkpoints/*"))
 
 
 def test_phases_in_their_order_and_photos_from_elsewhere_are_made_again(

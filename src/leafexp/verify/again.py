@@ -1,5 +1,6 @@
 """A tracked run trained again, into a store of its own."""
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from leafexp.errors import UserError
 from leafexp.paths import ROOT, cache_folder
 from leafexp.report.read.artifacts import read_texts
 from leafexp.report.read.store import open_client
-from leafexp.runs import cell
+from leafexp.runs import cell, checkpoints
 from leafexp.runs.identity import weights_sha256
 from leafexp.runs.inputs import read_catalog, read_external
 from leafexp.settings.compose import recompose
@@ -100,5 +101,18 @@ def train(run: Tracked, config: Config, folder: Path) -> Tracked:
             bar.update()
 
         own = replace(config, tracking=TrackingConfig(uri, "verify"))
-        trained = cell.train(own, run.tags.get(names.COMMAND, ""), count)
+        try:
+            trained = cell.train(own, run.tags.get(names.COMMAND, ""), count)
+        except BaseException:
+            _forget(uri)
+            raise
     return find(open_client(uri), trained.run_id)
+
+
+def _forget(uri: str) -> None:
+    """Delete the checkpoint of a training that was cut off: its store goes, so nothing goes on from there."""
+    with contextlib.suppress(UserError):  # it was cut off before there was a store
+        client = open_client(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        for unfinished in client.search_runs(experiments):
+            checkpoints.delete(unfinished.info.run_id)
