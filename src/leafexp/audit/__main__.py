@@ -61,7 +61,7 @@ def main() -> int:
         from leafexp.runs.inputs import read_catalog
 
         data = config.data
-        photos = dataset.prepare(read_catalog(config), data, int(config.cache_gb * 10**9))
+        photos = dataset.prepare(read_catalog(config), data, config.cache_bytes)
         found = probes.audit(photos)
         folder = _write(photos, found)
         print(_text(found))

@@ -17,7 +17,7 @@ from leafexp.wording import counted
 
 def prepared(run: TrackedRun, external: data.External, dataset: Dataset, config: Config) -> Dataset:
     """The photos from elsewhere as pixels; tracks which they are, and which of them the network may have learned."""
-    photos = data.prepare(external, dataset, config.data, int(config.cache_gb * 10**9))
+    photos = data.prepare(external, dataset, config.data, config.cache_bytes)
     run.log_tags({names.EXTERNAL: external.name, names.EXTERNAL_HASH: photos.data_hash})
     run.log_tables({names.EXTERNAL_LABELS_FILE: external.labels})
     if len(photos.skipped):

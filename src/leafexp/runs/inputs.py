@@ -62,7 +62,7 @@ def prepare(config: "Config", catalog: "pd.DataFrame", run: "TrackedRun", tested
     from leafexp.data import dataset as datasets
 
     data = config.data
-    dataset = datasets.prepare(catalog, data, int(config.cache_gb * 10**9))
+    dataset = datasets.prepare(catalog, data, config.cache_bytes)
     if not tested:
         dataset = dataset.without_test()
     run.check_same_photos(str(config.sweep), names.flat(asdict(config)), dataset.table, dataset.data_hash)

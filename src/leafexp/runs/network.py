@@ -82,8 +82,7 @@ def training(config: "Config", dataset: Dataset) -> Training:
     """How the network is trained on `dataset`."""
     trainer = config.trainer
     steps = steps_per_epoch(dataset, trainer.batch_size)
-    cache_bytes = int(config.cache_gb * 10**9)
-    speed = Speed(trainer.cache_prefix, cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul)
+    speed = Speed(trainer.cache_prefix, config.cache_bytes, trainer.fused_batch_norm, trainer.pointwise_matmul)
     loss = Loss(trainer.class_weights, trainer.label_smoothing)
     return Training(_optimizer_maker(config.optimizer, steps), trainer.batch_size, config.seed, loss, speed)
 

@@ -142,8 +142,10 @@ def _trained(search: Search, arm: Arm, number: int, trial: Trial, epoch: int) ->
 
 
 def _score(rows: "Sequence[EpochRow]") -> Score:
-    """The best epoch of these, as `training.fit` chooses it."""
-    best = max(rows, key=lambda row: (float(row[names.VAL_ACCURACY]), -float(row[names.VAL_LOSS])))
+    """The best epoch of these, as training chooses it."""
+    from leafexp.training.record import rank  # imports Keras, which is set up by the first trial
+
+    best = max(rows, key=rank)
     seconds = sum(float(row[names.EPOCH_SECONDS]) for row in rows)
     accuracy, loss = float(best[names.VAL_ACCURACY]), float(best[names.VAL_LOSS])
     return Score(len(rows), accuracy, loss, int(best["epoch"]), seconds)

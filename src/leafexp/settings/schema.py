@@ -120,6 +120,11 @@ class Config:
     rerun: bool = False
     cache_gb: float = 10.0
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the cache may hold."""
+        return int(self.cache_gb * 10**9)
+
 
 @dataclass
 class RangesConfig:

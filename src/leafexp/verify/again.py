@@ -65,8 +65,8 @@ def use_empty_cache(folder: Path) -> None:
 
 def check_inputs(run: Tracked, config: Config, tracking_uri: str) -> None:
     """Raise UserError where photos or pretrained weights are not those that the run had."""
-    catalog, cache_bytes = read_catalog(config), int(config.cache_gb * 10**9)
-    dataset = prepare(catalog, config.data, cache_bytes)
+    catalog = read_catalog(config)
+    dataset = prepare(catalog, config.data, config.cache_bytes)
     if dataset.data_hash != run.tags.get(names.DATA_HASH):
         (listed,) = read_texts([run.artifacts], names.SPLIT_FILE, tracking_uri)
         if listed is None:
@@ -77,7 +77,7 @@ def check_inputs(run: Tracked, config: Config, tracking_uri: str) -> None:
             "Put them back, or say where they lie with --data-path PATH."
         )
     if external := read_external(config, catalog):
-        photos = prepare_external(external, dataset, config.data, cache_bytes)
+        photos = prepare_external(external, dataset, config.data, config.cache_bytes)
         if photos.data_hash != run.tags.get(names.EXTERNAL_HASH):
             raise UserError(
                 f"The photos of data.external ({external.name}) are not those of the run, or have other labels.\n"
